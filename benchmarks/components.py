@@ -11,15 +11,15 @@ over source recordings; all of it goes to DIR/components.json.
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from faithfulness import kept_report, over_seeds, record_of
-from measuring import options_of
+from measuring import run_main
 
 from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.table import differences
@@ -38,36 +38,42 @@ PLACES = ("components", "energy", "random")
 FIGURES = ("relative_error", "squared_error", "selected", "none_selected")
 
 
-def main() -> None:
+def main(
+    data: Path,
+    *,
+    out: Path,
+    family: Sequence[Sequence[str]],
+    fold: int | None = None,
+    events: Path | None = None,
+    domain: Literal["spectrogram", "audio", "both"] = "both",
+    method: Sequence[str] = METHODS,
+) -> None:
     """Evaluate what is missing, then put it together."""
-    options = _parser().parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     records: list[tuple[str, int, MaskRecord]] = []
     reports: list[dict[str, Any]] = []
     located: list[dict[str, Any]] = []
-    for family, *bundles in options.family:
+    for called, *bundles in family:
         for seed, bundle in enumerate(map(Path, bundles)):
             mask = ("mask",) if read_manifest(bundle).stage("decoder") is not None else ()
-            name, lines = f"{family}-{seed}", options.out / f"{family}-{seed}.jsonl"
-            words = [word for method in (*mask, *options.method) for word in ("-m", method)]
-            words += ["--domain", options.domain, "--records", str(lines)]
-            report = kept_report(
-                "masks", bundle, options.data, options.fold, words, options.out / f"{name}.json"
-            )
-            reports.append({"family": family, "seed": seed, **report})
-            records += [(family, seed, record_of(line)) for line in lines.read_text().splitlines()]
-            if options.events is not None:
-                words = [word for method in (*mask, *PLACES) for word in ("-m", method)]
-                words += ["--events", str(options.events)]
-                report = options.out / f"{name}-events.json"
-                found = kept_report("events", bundle, options.data, options.fold, words, report)
-                located.append({"family": family, "seed": seed, **found})
+            name, lines = f"{called}-{seed}", out / f"{called}-{seed}.jsonl"
+            words = [word for one in (*mask, *method) for word in ("-m", one)]
+            words += ["--domain", domain, "--records", str(lines)]
+            report = kept_report("masks", bundle, data, fold, words, out / f"{name}.json")
+            reports.append({"family": called, "seed": seed, **report})
+            records += [(called, seed, record_of(line)) for line in lines.read_text().splitlines()]
+            if events is not None:
+                words = [word for one in (*mask, *PLACES) for word in ("-m", one)]
+                words += ["--events", str(events)]
+                report = out / f"{name}-events.json"
+                found = kept_report("events", bundle, data, fold, words, report)
+                located.append({"family": called, "seed": seed, **found})
     tables = {
         "fidelity": fidelity(reports),
         "faithfulness": over_seeds(records),
     }
     for first in ("components", "components_log"):
-        if first in options.method:
+        if first in method:
             tables[f"{first} minus the others"] = _pooled(records, first)
     if located:
         tables["places of events"] = places(located)
@@ -78,19 +84,7 @@ def main() -> None:
         "located": located,
         "tables": {title: table.to_dict() for title, table in tables.items()},
     }
-    (options.out / "components.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--fold", type=int)
-    parser.add_argument("--family", nargs="+", action="append", required=True, metavar=("NAME", "BUNDLE"))
-    parser.add_argument("--events", type=Path)
-    parser.add_argument("--domain", choices=["spectrogram", "audio", "both"], default="both")
-    parser.add_argument("--method", nargs="+", default=list(METHODS), help="rows beside the decoder's mask")
-    return parser
+    (out / "components.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def fidelity(reports: list[dict[str, Any]]) -> Table:
@@ -150,4 +144,4 @@ def _pooled(records: list[tuple[str, int, MaskRecord]], first: str) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

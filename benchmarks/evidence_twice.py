@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import numpy as np
+from measuring import run_main
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds
@@ -47,13 +47,8 @@ def overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
     return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
 
 
-@click.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.option("--clips", default=20, show_default=True, help="Of each kind, with one event and with two.")
-@click.option("--prior", default="mask", show_default=True)
-def main(bundle: Path, data: Path, clips: int, prior: str) -> None:
-    """Print a line a clip, and what agrees."""
+def main(bundle: Path, data: Path, *, clips: int = 20, prior: str = "mask") -> None:
+    """Print a line a clip, and what agrees; so many clips with one event, and with two."""
     explainer = earmark.load(bundle, device="cpu")
     annotations = read_events(data / "events.csv", list_sounds(data, fewest_classes=1), explainer.labels)
     seen = {1: 0, 2: 0}
@@ -87,12 +82,10 @@ def main(bundle: Path, data: Path, clips: int, prior: str) -> None:
         found += bool(near)
         agree += bool(near) and near[0].kind == truth.kind
         says = f"{near[0].kind} ({near[0].interaction:+.1f})" if near else "no such pair"
-        click.echo(f"{clip.clip.name}: true {truth.kind} ({truth.interaction:+.1f}), segments {says}")
-    click.echo(
-        f"two events: {seen[2]} clips, true kinds {kinds}; pair found {found}, of the same kind {agree}"
-    )
-    click.echo(f"one event: {seen[1]} clips, {alone} without an interacting pair")
+        print(f"{clip.clip.name}: true {truth.kind} ({truth.interaction:+.1f}), segments {says}")
+    print(f"two events: {seen[2]} clips, true kinds {kinds}; pair found {found}, of the same kind {agree}")
+    print(f"one event: {seen[1]} clips, {alone} without an interacting pair")
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

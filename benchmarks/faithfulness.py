@@ -11,18 +11,18 @@ bundle, data and options are the same. Prints tables; all of it goes to DIR/summ
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.metrics import METRICS
@@ -32,62 +32,45 @@ from earmark.evaluation.report import Column, Table
 MASKS = ("mask", "thresholded")
 
 
-def main() -> None:
+def main(
+    data: Path,
+    *,
+    out: Path,
+    family: Sequence[Sequence[str]],
+    sources: Sequence[str] = (),
+    fold: int | None = None,
+    condition: Sequence[str] = ("clean",),
+    method: Sequence[str] = (),
+    curves: bool = False,
+    markdown: bool = False,
+) -> None:
     """Evaluate what is missing, then put it together."""
-    options = _parser().parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     records: list[tuple[str, int, MaskRecord]] = []
     reports = []
-    for position, (family, *bundles) in enumerate(options.family):
-        for seed, bundle in enumerate(bundles):
-            for condition in options.condition:
-                document, found = _evaluated(options, family, seed, Path(bundle), condition, position == 0)
-                reports.append({"family": family, "seed": seed, **document})
-                records += [(family, seed, record) for record in found]
+    for called, *bundles in family:
+        everything = called == family[0][0]
+        for (seed, bundle), under in product(enumerate(bundles), condition):
+            name = f"{called}-{seed}-{under}"
+            lines = out / f"{name}.jsonl"
+            words = ["--condition", under, "--records", str(lines)]
+            words += [word for one in (method if everything else MASKS) for word in ("--method", one)]
+            if everything and seed < len(sources):
+                words += ["--source", sources[seed]]
+            if everything and curves:
+                words += ["--curves", str(out / f"{name}-curves.json")]
+            document = kept_report("masks", Path(bundle), data, fold, words, out / f"{name}.json")
+            reports.append({"family": called, "seed": seed, **document})
+            records += [(called, seed, record_of(line)) for line in lines.read_text().splitlines()]
     rows = over_seeds(records)
-    first = options.family[0][0]
+    first = family[0][0]
     pooled = differences([_named(*one, first) for one in records], "mask")
-    print(
-        f"{len(options.family[0]) - 1} seeds, fold {options.fold}: mean and standard deviation over seeds\n"
-    )
-    print(rows.markdown() if options.markdown else rows.text())
+    print(f"{len(family[0]) - 1} seeds, fold {fold}: mean and standard deviation over seeds\n")
+    print(rows.markdown() if markdown else rows.text())
     print(f"\n{first} mask minus the others, window by window, all seeds; intervals over source recordings\n")
-    print(pooled.markdown(intervals=True) if options.markdown else pooled.text(intervals=True))
+    print(pooled.markdown(intervals=True) if markdown else pooled.text(intervals=True))
     summary = {"reports": reports, "table": rows.to_dict(), "differences": pooled.to_dict()}
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--fold", type=int)
-    parser.add_argument("--family", nargs="+", action="append", required=True, metavar=("NAME", "BUNDLE"))
-    parser.add_argument(
-        "--sources", nargs="+", default=[], metavar="RUN", help="of the first family's bundles"
-    )
-    parser.add_argument("--condition", nargs="+", default=["clean"])
-    parser.add_argument("--method", nargs="+", default=[])
-    parser.add_argument("--curves", action="store_true", help="the first family's curves too")
-    parser.add_argument("--markdown", action="store_true", help="tables as docs/results.md holds them")
-    return parser
-
-
-def _evaluated(
-    options: argparse.Namespace, family: str, seed: int, bundle: Path, condition: str, everything: bool
-) -> tuple[dict, list[MaskRecord]]:
-    """The report and the records of one bundle under one condition, from DIR where they are there."""
-    name = f"{family}-{seed}-{condition}"
-    lines, report = options.out / f"{name}.jsonl", options.out / f"{name}.json"
-    words = ["--condition", condition, "--records", str(lines)]
-    methods = options.method if everything else MASKS
-    words += [word for method in methods for word in ("--method", method)]
-    if everything and seed < len(options.sources):
-        words += ["--source", options.sources[seed]]
-    if everything and options.curves:
-        words += ["--curves", str(options.out / f"{name}-curves.json")]
-    document = kept_report("masks", bundle, options.data, options.fold, words, report)
-    return document, [record_of(line) for line in lines.read_text().splitlines()]
+    (out / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
 def kept_report(
@@ -158,4 +141,4 @@ def _seeds(
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -27,7 +27,8 @@ def run_main(main: Callable[..., int | None]) -> None:
     """Call a script's `main` with what the command line says; the help is the script's text.
 
     Parameters after `*` are options, without a default needed ones (`json_` is --json); those before are
-    arguments. A bool is a flag; a sequence takes several words, once or again and again.
+    arguments. A bool is a flag; a sequence takes several words, once or again and again; a
+    sequence of them keeps apart what is given each time.
     """
     parser, hints = options_of(main.__globals__["__doc__"]), get_type_hints(main)
     for name, parameter in inspect.signature(main).parameters.items():
@@ -36,7 +37,7 @@ def run_main(main: Callable[..., int | None]) -> None:
         given: dict[str, Any] = {"default": argparse.SUPPRESS}
         while get_args(kind) and get_origin(kind) is not Literal:
             if get_origin(kind) is Sequence:
-                given |= {"action": "extend", "nargs": "+"}
+                given |= {"action": "append" if "nargs" in given else "extend", "nargs": "+"}
             kind = get_args(kind)[0]
         if kind is bool:
             given["action"] = "store_true"
