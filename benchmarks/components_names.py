@@ -12,10 +12,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from measuring import options_of
+from measuring import run_main
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds
@@ -52,19 +53,13 @@ def alike(first: str, second: str) -> bool:
     return same and bool((np.abs(np.log2(ours / theirs)) <= NEAR).all())
 
 
-def main() -> None:
+def main(data: Path, bundles: Sequence[Path], *, fold: Sequence[int] = (), every: int = 1) -> None:
     """Run and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("bundle", type=Path, nargs="+")
-    parser.add_argument("--fold", type=int, nargs="+")
-    parser.add_argument("--every", type=int, default=1, help="clip of the folder")
-    options = parser.parse_args()
-    clips = [c for c in list_sounds(options.data).clips if not options.fold or c.fold in options.fold]
+    clips = [clip for clip in list_sounds(data).clips if not fold or clip.fold in fold]
     groups: list[list[str]] = []
-    for bundle in options.bundle:
+    for bundle in bundles:
         with earmark.load(bundle, device="cpu") as explainer:
-            for clip in clips[:: options.every]:
+            for clip in clips[::every]:
                 found = explainer.explain(clip.path, methods=["components"]).components
                 groups.append([found[index].name for index in found.selected])
     names = list(itertools.chain.from_iterable(groups))
@@ -81,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
