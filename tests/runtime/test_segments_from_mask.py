@@ -1,7 +1,6 @@
 """A mask as the prior of segments: where its level lies, whose evidence is shared out, which priors count."""
 
 import numpy as np
-import pytest
 
 import earmark
 from earmark.runtime.methods.segments.expectation import expected_of
@@ -30,10 +29,9 @@ def half_covered():
     return waveform, score, levels
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_segment_that_evidence_reaches_into_comes_after_those_that_it_covers(seed):
+def test_a_segment_that_evidence_reaches_into_comes_after_those_that_it_covers():
     waveform, score, levels = half_covered()
-    settings = {"fill": "zeros", "calls": 40, "seed": seed, "pairs": False}
+    settings = {"fill": "zeros", "calls": 40, "pairs": False}
     result = earmark.segments(score, waveform, RATE, expected=levels, **settings)
     worth = np.zeros(30)
     worth[[10, 11]], worth[12], worth[[20, 21]] = 1.2, 0.6, 0.875
