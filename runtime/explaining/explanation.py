@@ -164,9 +164,6 @@ def _begin(
         samples=opened.samples,
         windows=classified.count,
         plan=classified.plan,
-        input_rate=opened.input_rate,
-        input_samples=opened.input_samples,
-        input_channels=opened.input_channels,
         predicted=ranked(classified.scores, engine.manifest.task)[0],
     )
     running: list[_Running] = []

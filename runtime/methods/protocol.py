@@ -37,9 +37,6 @@ class Sound(msgspec.Struct, frozen=True):
         samples: Length at the model's rate.
         windows: How many there will be.
         plan: Where they lie.
-        input_rate: Of the sound as the user gave it, in Hz.
-        input_samples: Its samples per channel.
-        input_channels: Its channels.
         predicted: Class index that the model puts first over the whole sound.
 
     """
@@ -47,9 +44,6 @@ class Sound(msgspec.Struct, frozen=True):
     samples: int
     windows: int
     plan: WindowPlan
-    input_rate: int
-    input_samples: int
-    input_channels: int
     predicted: int = -1
 
 

@@ -124,9 +124,7 @@ def test_gradient_times_activation_is_not_called_a_sum(indexed, sounds):
         plain.embed,
     )
     opened = open_sound(sounds / "noise/ax.wav", None, RATE)
-    account = PrototypesExplanation(
-        method, Sound(opened.samples, 1, WindowPlan(RATE, RATE), RATE, opened.input_samples, 1), 1
-    )
+    account = PrototypesExplanation(method, Sound(opened.samples, 1, WindowPlan(RATE, RATE)), 1)
     for heard in engine_of(explainer).windows(opened):
         account.add(heard, account.ask(heard))
     fields = account.finish().fields()

@@ -314,9 +314,7 @@ def test_a_head_that_is_not_additive_gives_localisation_only(indexed, sounds):
         manifest, generation, lambda z: engine_of(explainer).sessions.run_graph(graph, {spec.tap: z})
     )
     opened = open_sound(sounds / "noise/c0_2.wav", None, manifest.sample_rate)
-    account = PrototypesExplanation(
-        method, Sound(opened.samples, 4, WindowPlan(RATE, RATE), RATE, opened.input_samples, 1), 1
-    )
+    account = PrototypesExplanation(method, Sound(opened.samples, 4, WindowPlan(RATE, RATE)), 1)
     for heard in engine_of(explainer).windows(opened):
         account.add(heard, account.ask(heard))
     fields = account.finish().fields()

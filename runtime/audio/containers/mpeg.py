@@ -60,7 +60,6 @@ class _Stream:
     frames: int = 0
     skipped: int = 0
     tag: bytes = b""
-    tag_place: int = -1
     cut: bool = False
 
 
@@ -142,7 +141,7 @@ def mpeg(data: SoundBytes, start: int, stop: int | None = None) -> Parsed | None
             if len(streams) >= MOST_PARTS:
                 end = place
                 break
-            streams.append(_Stream(head, frame, tag=tag, tag_place=place if tag else -1))
+            streams.append(_Stream(head, frame, tag=tag))
         stream = streams[-1]
         length = min(frame.length, end - place)
         # A tag right behind a frame that was cut off is no part of it.

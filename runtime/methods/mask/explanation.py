@@ -38,7 +38,7 @@ class MaskExplanation:
         self._frames, self._sum = frames, 0.0
         # The mask and its evidence together.
         self._mask_join = OverlapAdd((2, bins))
-        self._sound_join = OverlapAdd((sound.input_channels,))
+        self._sound_join = OverlapAdd((context.opened.input_channels,))
         self._restored = Restored(context.opened)
         # Where that of a single window lies is found when somebody asks.
         self._evidence = None if self._single else Evidence(frames, bins)
