@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 import torch
@@ -30,6 +31,8 @@ _BANDS = 64
 _UPDATES, _LIFT = 4, 0.03
 _WIDTHS = range(16, 193, 8)
 _CNN14_TAPS = ["x1", "x2", "x3", "x4"]
+
+Form = TypeVar("Form", DecoderForm, InterpreterForm)
 
 
 def decoder_form(source: Source, architecture: Architecture, width: int | None = None) -> DecoderForm:
@@ -73,7 +76,7 @@ def decoder_form(source: Source, architecture: Architecture, width: int | None =
     share = compact_share if architecture == "compact" else _REFERENCE_SHARE
     choices = range(_NARROWEST, _WIDEST + 1, 4) if architecture == "compact" else range(8, 4097, 4)
     classifier, inputs = measured_inputs(source, form.inputs)
-    return _widest(form, choices, share * classifier, [given.to("meta") for given in inputs])
+    return _widest(form, choices, share * classifier, inputs)
 
 
 def interpreter_form(
@@ -126,22 +129,16 @@ def interpreter_form(
     if width is not None:
         return form
     classifier, inputs = measured_inputs(source, form.inputs)
-    shapes_alone = [given.to("meta") for given in inputs]
-    fitting = [
-        width
-        for width in _WIDTHS
-        if multiply_adds(
-            msgspec.structs.replace(form, width=width, updates=0).build().to("meta"), *shapes_alone
-        )
-        <= INTERPRETER_SHARE * classifier
-    ]
-    return msgspec.structs.replace(form, width=max(fitting, default=_WIDTHS[0]))
+    once = msgspec.structs.replace(form, updates=0)
+    return msgspec.structs.replace(
+        form, width=_widest(once, _WIDTHS, INTERPRETER_SHARE * classifier, inputs).width
+    )
 
 
 def cost(source: Source, form: DecoderForm | InterpreterForm) -> tuple[float, float]:
     """Multiply-adds of what `form` builds and of the source's classifier, for one window."""
     classifier, inputs = measured_inputs(source, form.inputs)
-    return multiply_adds(form.build().to("meta"), *(given.to("meta") for given in inputs)), classifier
+    return multiply_adds(form.build().to("meta"), *inputs), classifier
 
 
 def _takes_features(source: Source) -> bool:
@@ -168,21 +165,18 @@ def _found(source: Source) -> list[Scale]:
     return measure_scales(taps_of, 1 + samples // source.analysis.hop, samples, source.sample_rate)
 
 
-def _widest(
-    form: DecoderForm, choices: Sequence[int], most: float, inputs: Sequence[torch.Tensor]
-) -> DecoderForm:
-    """The widest of `choices` whose decoder needs no more than `most` multiply-adds; by bisection."""
+def _widest(form: Form, choices: Sequence[int], most: float, inputs: Sequence[torch.Tensor]) -> Form:
+    """The widest of `choices` that needs no more than `most` multiply-adds, or the first; by bisection."""
     low, high = 0, len(choices) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        # Shapes alone: nothing is computed.
-        decoder = msgspec.structs.replace(form, width=choices[middle]).build().to("meta")
-        low, high = (middle, high) if multiply_adds(decoder, *inputs) <= most else (low, middle - 1)
+        built = msgspec.structs.replace(form, width=choices[middle]).build().to("meta")
+        low, high = (middle, high) if multiply_adds(built, *inputs) <= most else (low, middle - 1)
     return msgspec.structs.replace(form, width=choices[low])
 
 
 def measured_inputs(source: Source, names: Sequence[str]) -> tuple[float, list[torch.Tensor]]:
-    """The classifier's multiply-adds for one window, and the inputs `names` of it."""
+    """The classifier's multiply-adds for one window, and the inputs `names` of it, shapes alone."""
     samples = samples_of(source.window.seconds, source.sample_rate)
     dtype = next((p.dtype for p in source.classifier.parameters()), torch.float32)
     with torch.no_grad():
@@ -194,7 +188,8 @@ def measured_inputs(source: Source, names: Sequence[str]) -> tuple[float, list[t
     classifier = multiply_adds(source.classifier, entry)
     tensors = [given[name] for name in names]
     # Exact training has the classifier in double precision.
-    return classifier, [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
+    single = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
+    return classifier, [tensor.to("meta") for tensor in single]
 
 
 def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> float:
