@@ -1,4 +1,4 @@
-"""Operators that take values one by one: arithmetic, activations, comparisons, casts."""
+"""Operators that take values one by one: arithmetic, comparisons, casts, what is left of activations."""
 
 from __future__ import annotations
 
@@ -26,24 +26,17 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Floor": torch.floor,
-    "HardSwish": functional.hardswish,
     "Identity": lambda x: x,
     "IsNaN": torch.isnan,
     "Log": torch.log,
-    "Mish": functional.mish,
     "Neg": torch.neg,
     "Not": torch.logical_not,
     "Reciprocal": torch.reciprocal,
-    "Relu": torch.relu,
     "Round": torch.round,
-    "Sigmoid": torch.sigmoid,
     "Sign": torch.sign,
     "Sin": torch.sin,
     "Sinh": torch.sinh,
-    "Softplus": lambda x: functional.softplus(x, threshold=40.0),
-    "Softsign": functional.softsign,
     "Tan": torch.tan,
-    "Tanh": torch.tanh,
 }
 
 _BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -165,45 +158,17 @@ def fused_gelu(call: Call, x: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.gelu(x, approximate="tanh" if call.operator == "FastGelu" else "none")
 
 
-@operator("LeakyRelu")
-def leaky_relu(call: Call, x: Tensor) -> Tensor:
-    """The value, and alpha x below 0."""
-    return functional.leaky_relu(x, call.number("alpha", 0.01))
-
-
 @operator("PRelu")
 def prelu(_: Call, x: Tensor, slope: Tensor) -> Tensor:
     """The value, and slope x below 0; the slope is broadcast."""
     return torch.where(x < 0, slope * x, x)
 
 
-@operator("Elu", "Selu", "Celu")
-def elu(call: Call, x: Tensor) -> Tensor:
-    """Exponential linear units."""
-    if call.operator == "Celu":
-        return functional.celu(x, call.number("alpha", 1.0))
-    if call.operator == "Elu":
-        return functional.elu(x, call.number("alpha", 1.0))
+@operator("Selu")
+def selu(call: Call, x: Tensor) -> Tensor:
+    """A scaled exponential linear unit."""
     scale, alpha = call.number("gamma", 1.0507009873554805), call.number("alpha", 1.6732632423543772)
     return scale * functional.elu(x, alpha)
-
-
-@operator("HardSigmoid")
-def hard_sigmoid(call: Call, x: Tensor) -> Tensor:
-    """The line alpha x + beta, between 0 and 1."""
-    return (call.number("alpha", 0.2) * x + call.number("beta", 0.5)).clamp(0.0, 1.0)
-
-
-@operator("Swish")
-def swish(call: Call, x: Tensor) -> Tensor:
-    """The product x sigmoid(alpha x)."""
-    return x * torch.sigmoid(call.number("alpha", 1.0) * x)
-
-
-@operator("ThresholdedRelu")
-def thresholded_relu(call: Call, x: Tensor) -> Tensor:
-    """The value where it is above alpha, else 0."""
-    return torch.where(x > call.number("alpha", 1.0), x, torch.zeros_like(x))
 
 
 @operator("Shrink")

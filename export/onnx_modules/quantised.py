@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from onnx import TensorProto
 
-from .elementwise import leaky_relu, unary
+from .activations import activation
 from .layers import conv, global_pool, pool
 from .operators import Call, Tensor, UnsupportedError, beside, operator
 from .products import gemm
@@ -242,8 +242,8 @@ def qlinear_binary(
 
 
 _PLAIN: dict[str, Callable[[Call, Tensor], Tensor]] = {
-    "QLinearSigmoid": unary,
-    "QLinearLeakyRelu": leaky_relu,
+    "QLinearSigmoid": activation,
+    "QLinearLeakyRelu": activation,
     "QLinearAveragePool": pool,
     "QLinearGlobalAveragePool": global_pool,
     "QLinearSoftmax": softmax,
