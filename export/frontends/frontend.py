@@ -42,39 +42,24 @@ class Frontend(ABC):
     """A front end of one classifier.
 
     samples: the length in samples that sound is cut and padded to; None: any length
+    sample_rate: of the waveforms it takes, where it says so
+    level: what the runtime does to a sound's level, where the front end says so
+    analysis: the listenable STFT, where frontend.onnx gives it; None: it gives the features
+    join: how the scores of several rows of one sound are joined; None: a sound is one row
+    stretch: the patches that are these rows
     """
 
     samples: int | None = None
-
-    @property
-    def sample_rate(self) -> int | None:
-        """Of the waveforms it takes, where it says so."""
-        return None
-
-    @property
-    def level(self) -> Level | None:
-        """What the runtime does to a sound's level, where the front end says so."""
-        return None
-
-    @property
-    def analysis(self) -> AnalysisSpec | None:
-        """The listenable STFT, where frontend.onnx gives it; None: it gives the features."""
-        return None
+    sample_rate: int | None = None
+    level: Level | None = None
+    analysis: AnalysisSpec | None = None
+    join: Join | None = None
+    stretch: Stretch | None = None
 
     @property
     def window(self) -> int | None:
         """Samples that fill its features, where their number is fixed."""
         return self.samples
-
-    @property
-    def join(self) -> Join | None:
-        """How the scores of several rows of one sound are joined; None: a sound is one row."""
-        return None
-
-    @property
-    def stretch(self) -> Stretch | None:
-        """The patches that are these rows."""
-        return None
 
     @property
     def batched(self) -> bool:
@@ -112,24 +97,11 @@ class Described(Frontend):
 
     description: Description
     name: str
+    sample_rate: int
+    level: Level
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the description."""
-        return self.description.sample_rate
-
-    @property
-    def level(self) -> Level:
-        """Of the description."""
-        return self.description.level
-
-    @property
-    def analysis(self) -> AnalysisSpec | None:
-        """The description's STFT, where it is listenable."""
-        return self.description.listenable
 
     def suited(self, dims: Sequence[int | str], dtype: npt.DTypeLike) -> Described:
         """With the axis of one channel where the input has it."""
@@ -144,20 +116,6 @@ class Described(Frontend):
             return self
         suited = msgspec.structs.replace(output, layout=cast("Layout", layout))
         return replace(self, description=msgspec.structs.replace(self.description, output=suited))
-
-    @property
-    def join(self) -> Join | None:
-        """Of the patches."""
-        return None if self.description.patches is None else self.description.patches.join
-
-    @property
-    def stretch(self) -> Stretch | None:
-        """Of the description's patches."""
-        patches, stft = self.description.patches, self.description.stft
-        if patches is None or stft is None:
-            return None
-        one = patched_samples(self.description, 1)
-        return Stretch(patches.length, patches.hop, stft.hop, one)
 
     @property
     def window(self) -> int | None:
@@ -229,7 +187,19 @@ def from_description(description: Description, name: str = "a description") -> D
     that of the padded sound.
     """
     given = description.samples if description.listenable is not None else None
-    return Described(description=description, name=name, samples=None if given is None else given.count)
+    patches, stft, stretch = description.patches, description.stft, None
+    if patches is not None and stft is not None:
+        stretch = Stretch(patches.length, patches.hop, stft.hop, patched_samples(description, 1))
+    return Described(
+        description=description,
+        name=name,
+        samples=None if given is None else given.count,
+        sample_rate=description.sample_rate,
+        level=description.level,
+        analysis=description.listenable,
+        join=None if patches is None else patches.join,
+        stretch=stretch,
+    )
 
 
 def feature_bins(description: Description) -> int:
