@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -26,6 +26,8 @@ from ..graphs.heads import Head, Layer
 from ..graphs.stft import masked, stft
 from ..models.scales import Scale
 from .exportable import Exportable
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,16 @@ class Reference:
     interpreted: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
 
 
-class _LastPass:
-    """A forward pass that is kept: all outputs of a reference are asked about one waveform in turn."""
+def remembering(answer: Callable[[torch.Tensor], Answer]) -> Callable[[torch.Tensor], Answer]:
+    """The function, which keeps its last answer: several things are asked about one waveform in turn."""
+    last: list[tuple[torch.Tensor, Answer]] = []
 
-    def __init__(self, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]) -> None:
-        self._forward = forward
-        self._waveform: torch.Tensor | None = None
-        self._tensors: dict[str, torch.Tensor] = {}
+    def call(waveform: torch.Tensor) -> Answer:
+        if not last or last[0][0] is not waveform:
+            last[:] = [(waveform, answer(waveform))]
+        return last[0][1]
 
-    def __call__(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
-        if waveform is not self._waveform:
-            self._tensors = self._forward(waveform)
-            self._waveform = waveform
-        return self._tensors
+    return call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ class Source(Exportable):
     @property
     def reference(self) -> Reference:
         """What the graphs are measured against: the source's own, else the modules behind torch.stft."""
-        passed = _LastPass(self.forward_pass)
+        passed = remembering(self.forward_pass)
 
         def answers(module: nn.Module | None, taps: list[str], waveform: torch.Tensor) -> Any:
             assert module is not None  # noqa: S101 (it is asked for where there is one)

@@ -150,7 +150,7 @@ def _body(path: Path, recipe: RecipeSettings, head: nn.Linear) -> Cnn14:
             f"{head.weight.shape[1]}"
         )
     with torch.device("meta"):
-        body = Cnn14(recipe.n_mels, width, tuple(channels))
+        body = Cnn14(recipe.bank.n_mels, width, tuple(channels))
     return fill(body, state, path, "embedding model")
 
 
@@ -162,10 +162,15 @@ def _decoder(path: Path, body: Cnn14, recipe: RecipeSettings) -> Cnn14Decoder:
         decoder = Cnn14Decoder(width)
     decoder = fill(decoder, state, path, "decoder (psi)")
     bins = recipe.analysis.n_fft // 2 + 1
-    if recipe.n_mels // 32 != 2 or recipe.n_mels // 16 != 5 or recipe.n_mels // 8 != 10 or bins != 513:
+    if (
+        recipe.bank.n_mels // 32 != 2
+        or recipe.bank.n_mels // 16 != 5
+        or recipe.bank.n_mels // 8 != 10
+        or bins != 513
+    ):
         raise SourceError(
             f"{path}: CNN14PSI_stft gives 513 bins from 80 to 87 mel bands, but the settings say {bins} bins "
-            f"and {recipe.n_mels} bands"
+            f"and {recipe.bank.n_mels} bands"
         )
     return decoder
 
@@ -173,7 +178,7 @@ def _decoder(path: Path, body: Cnn14, recipe: RecipeSettings) -> Cnn14Decoder:
 def _taps(body: Cnn14, recipe: RecipeSettings) -> dict[str, list[int | str]]:
     """Names and dims of the classifier's taps, in order."""
     *channels, width = channels_of(body.state_dict())
-    mels = recipe.n_mels
+    mels = recipe.bank.n_mels
     return {
         "x1": ["batch", width, "frames_32", mels // 32],
         "x2": ["batch", channels[4], "frames_32", mels // 32],
@@ -194,7 +199,7 @@ def _scales(taps: dict[str, list[int | str]], recipe: RecipeSettings) -> list[Sc
             channels=int(taps[name][1]),
             rows=int(taps[name][3]),
             stride=stride,
-            hz=mel_rows(recipe.n_mels, recipe.sample_rate, int(taps[name][3]), stride),
+            hz=mel_rows(recipe.bank.n_mels, recipe.sample_rate, int(taps[name][3]), stride),
         )
         for name, stride in strides.items()
     ]

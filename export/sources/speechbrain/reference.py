@@ -10,7 +10,7 @@ from torch import nn
 from ...graphs.stft import inverse, magnitude, stft
 from ...models.cnn14 import Cnn14, Taps
 from ...models.cnn14_decoder import Cnn14Decoder, reference_mask
-from ...source.source import Reference
+from ...source.source import Reference, remembering
 from .settings import RecipeSettings
 
 
@@ -44,13 +44,8 @@ def recipe_reference(
     if decoder is None:
         return Reference(logits=logits)
 
-    # The last waveform and its mask: `kept` is asked about the same sound, and the decoder is heavy.
-    last: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def mask(waveform: torch.Tensor) -> torch.Tensor:
-        if not last or last[0][0] is not waveform:
-            last[:] = [(waveform, reference_mask(decoder, *taps_of(waveform)))]
-        return last[0][1]
+    # `kept` is asked about the same sound, and the decoder is heavy.
+    mask = remembering(lambda waveform: reference_mask(decoder, *taps_of(waveform)))
 
     def kept(waveform: torch.Tensor) -> torch.Tensor:
         parts = stft(waveform, analysis)

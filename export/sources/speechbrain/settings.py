@@ -21,15 +21,8 @@ class RecipeSettings:
     name: str
     sample_rate: int
     seconds: float
-    n_mels: int
-    f_min: float
-    f_max: float
+    bank: Filterbank
     analysis: AnalysisSpec
-
-    @property
-    def bank(self) -> Filterbank:
-        """The mel bands."""
-        return Filterbank(self.sample_rate, self.analysis.n_fft, self.n_mels, self.f_min, self.f_max)
 
 
 def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
@@ -68,9 +61,13 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
         name=name if isinstance(name, str) and name else folder.resolve().name,
         sample_rate=rate,
         seconds=values.number("signal_length_s", 5),
-        n_mels=values.integer("n_mels", 80, of=bank),
-        f_min=values.number("f_min", 0, of=bank),
-        f_max=values.number("f_max", 8000, of=bank),
+        bank=Filterbank(
+            sample_rate=rate,
+            n_fft=n_fft,
+            n_mels=values.integer("n_mels", 80, of=bank),
+            f_min=values.number("f_min", 0, of=bank),
+            f_max=values.number("f_max", 8000, of=bank),
+        ),
         analysis=AnalysisSpec(n_fft=n_fft, window_length=window_samples, hop=hop_samples, window="hamming"),
     )
 
@@ -78,10 +75,10 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
 def bands_of(recipe: RecipeSettings) -> list[tuple[float, float]]:
     """Nominal bands of x1's rows: 32 mel bands each."""
     hz = recipe.bank.points().tolist()
-    return [(hz[32 * row], hz[32 * (row + 1)]) for row in range(recipe.n_mels // 32)]
+    return [(hz[32 * row], hz[32 * (row + 1)]) for row in range(recipe.bank.n_mels // 32)]
 
 
 def is_usual(recipe: RecipeSettings) -> bool:
     """Whether the recipe's filterbank spans all frequencies, as this package's own does."""
-    own = filterbank(recipe.analysis.n_fft, recipe.n_mels, recipe.sample_rate)
+    own = filterbank(recipe.analysis.n_fft, recipe.bank.n_mels, recipe.sample_rate)
     return torch.allclose(recipe.bank.matrix(), own, atol=1e-5)
