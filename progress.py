@@ -64,21 +64,28 @@ class Progress:
 
 
 class CallsProgress:
-    """The progress of a method that calls the model many times for one sound: called with (done, most)."""
+    """The progress of work that tells how far it is: called with (done, most).
 
-    def __init__(self) -> None:
+    Args:
+        label: What is being done, as that of a method that calls the model many times for one sound.
+        passing: Take the line away at the end.
+
+    """
+
+    def __init__(self, label: str = "calling the model", *, passing: bool = True) -> None:
+        self._label, self._passing = label, passing
         self._bar: Progress | None = None
         self._done = 0
 
-    def __call__(self, done: int, most: int) -> None:
-        """Show that `done` of at most `most` calls were made."""
+    def __call__(self, done: int, most: int, note: str = "") -> None:
+        """Show that `done` of at most `most` steps were made."""
         if self._bar is None:
-            self._bar, self._done = Progress(most, "calling the model", passing=True), 0
-        self._bar.forward(done - self._done)
+            self._bar, self._done = Progress(most, self._label, passing=self._passing), 0
+        self._bar.forward(done - self._done, note)
         self._done = done
 
     def clear(self) -> None:
-        """Take the bar away; the next call starts another."""
+        """End the bar; the next call starts another."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

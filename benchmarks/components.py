@@ -21,8 +21,8 @@ import numpy as np
 from faithfulness import kept_report, over_seeds, record_of
 from measuring import run_main
 
+from earmark.evaluation.faithfulness.evaluate import differences
 from earmark.evaluation.faithfulness.judge import MaskRecord
-from earmark.evaluation.faithfulness.table import differences
 from earmark.evaluation.report import Column, Table
 from earmark.runtime.bundle.open import read_manifest
 

@@ -16,9 +16,9 @@ import numpy as np
 from measuring import run_main
 
 import earmark
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.evaluate import segment_edges
-from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.localisers import LocalisationTask, task_of
 from earmark.runtime.methods.segments.result import SegmentPair
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from measuring import run_main
 
+from earmark.evaluation.faithfulness.evaluate import differences
 from earmark.evaluation.faithfulness.judge import MaskRecord
 from earmark.evaluation.faithfulness.metrics import METRICS
-from earmark.evaluation.faithfulness.table import differences
 from earmark.evaluation.report import Column, Table
 
 MASKS = ("mask", "thresholded")

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 import earmark
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.evaluate import (
     EventRecord,
@@ -36,7 +37,6 @@ from earmark.evaluation.localisation.evaluate import (
     segment_edges,
     segment_labels,
 )
-from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
 from earmark.evaluation.statistics import average_precision, roc_auc
 from earmark.runtime.explainer import engine_of

@@ -336,6 +336,4 @@ def _explain(
 def _progress(items: list[Input]) -> Iterator[Input]:
     """The inputs, with a progress bar for several of them where the answers go elsewhere."""
     with Progress(len(items), "explaining", quiet=len(items) < 2 or sys.stdout.isatty()) as bar:
-        for item in items:
-            yield item
-            bar.step()
+        yield from bar.over(items)

@@ -161,7 +161,8 @@ def export(
         progress=_progress,
         on_doubt=lambda doubt: tell(f"warning: {source}: {doubt}"),
     )
-    derived.write(out, _silent if as_json else say, force=force)
+    # With --json, stdout is for that.
+    derived.write(out, (lambda _: None) if as_json else say, force=force)
     if as_json:
         import msgspec
 
@@ -193,10 +194,6 @@ def _say_facts(manifest: Manifest, out: Path) -> None:
             f"  int8     labels agree in {100 * quantised.labels.agreement:.1f} %, ranks by "
             f"{quantised.ranks.spearman:.4f}"
         )
-
-
-def _silent(_: str) -> None:
-    """Say nothing: stdout is for the JSON."""
 
 
 def _progress(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..printable import printable
-from ..progress import Progress
+from ..progress import CallsProgress
 from .console import say, say_json, tell
 from .inputs import tell_passed_over
 from .options import device_option, examples, json_option, refuse_given
@@ -115,6 +114,7 @@ def index(
         from ..export.prototypes.build import index_bundle
 
         tell_passed_over(*data)
+        bar = CallsProgress("indexing", passing=False)
         report = index_bundle(
             bundle,
             data,
@@ -126,9 +126,10 @@ def index(
             device=device,
             seed=seed,
             attributions=_attributions(attribution) if attribution else None,
-            progress=_progress(),
+            progress=lambda done, total, name: bar(done, total, printable(name[:60])),
             per_channel=per_channel,
         )
+        bar.clear()
     for note in report.notes:
         tell(note)
     for repeated in () if merge else report.repeated:
@@ -171,20 +172,3 @@ def _attributions(path: Path) -> dict[str, str]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise click.UsageError(f"{path}: not a CSV file ({error})") from error
     return {row[0]: ", ".join(filter(None, row[1:])) for row in rows[1:]}
-
-
-def _progress() -> Callable[[int, int, str], None]:
-    """A bar that counts the sounds and names the one at work."""
-    bars: list[Progress] = []
-    shown = 0
-
-    def show(done: int, total: int, name: str) -> None:
-        nonlocal shown
-        if not bars:
-            bars.append(Progress(total, "indexing"))
-        bars[0].forward(done - shown, printable(name[:60]))
-        shown = done
-        if done == total:
-            bars[0].close()
-
-    return show

@@ -211,9 +211,9 @@ def _click_type(about: types.Type, choices: Sequence[str]) -> Any:
     if isinstance(about, types.LiteralType):
         return click.Choice(choices)
     if isinstance(about, types.IntType):
-        return click.INT if _boundless(about) else _range(click.IntRange, about)
+        return _number(click.INT, click.IntRange, about)
     if isinstance(about, types.FloatType):
-        return click.FLOAT if _boundless(about) else _range(click.FloatRange, about)
+        return _number(click.FLOAT, click.FloatRange, about)
     if isinstance(about, types.StrType):
         return click.STRING
     if isinstance(about, types.TupleType) or (isinstance(about, types.CustomType) and about.cls is Path):
@@ -228,15 +228,13 @@ def _click_type(about: types.Type, choices: Sequence[str]) -> Any:
     raise TypeError(f"no option takes a {about}")
 
 
-def _boundless(about: types.IntType | types.FloatType) -> bool:
-    return (about.ge, about.gt, about.le, about.lt) == (None, None, None, None)
-
-
-def _range(kind: Any, about: types.IntType | types.FloatType) -> Any:
-    """The bounds as click has them."""
+def _number(plain: Any, within: Any, about: types.IntType | types.FloatType) -> Any:
+    """A number, within its bounds where it has some."""
     low_open, high_open = about.gt is not None, about.lt is not None
     low, high = about.gt if low_open else about.ge, about.lt if high_open else about.le
-    return kind(low, high, min_open=low_open, max_open=high_open)
+    if low is None and high is None:
+        return plain
+    return within(low, high, min_open=low_open, max_open=high_open)
 
 
 def _default(value: Any, extra: Mapping[str, Any]) -> str:

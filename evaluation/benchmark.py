@@ -119,7 +119,7 @@ def evaluate(
         report = evaluate_masks(explainer, sounds, how, more=maskers, **told)
     elif isinstance(how, LocalisationSettings):
         located = {name: partial(by_function, name=name, function=one) for name, one in functions.items()}
-        asked = segments_of(paper, segments)
+        asked = SegmentSettings.of({**(paper.segments if paper else {}), **segments})
         report = evaluate_events(explainer, sounds, how, segments=asked, more=located, **told)
     else:
         report = evaluate_prototypes(explainer, sounds, how, more=functions, **told)
@@ -140,11 +140,6 @@ def settings_of(
         **{**(preset.settings if preset else {}), **given}
     )
     return made
-
-
-def segments_of(preset: Preset | None, given: dict[str, Any]) -> SegmentSettings:
-    """The settings of the method segments: what is given, else a preset's, else the defaults."""
-    return SegmentSettings.of({**(preset.segments if preset else {}), **given})
 
 
 def document_of(report: dict[str, Any], table: Table, preset: str | None) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from harness import Verdict, note, refusal
 from subject import LABELS, build
 
 from earmark.cli import main as cli
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.localisation.events import read_events
 from earmark.prototypes_index.checks import check_generation
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.opening import read_generation

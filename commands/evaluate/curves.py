@@ -14,7 +14,7 @@ from ...prototypes_index.atomic import open_whole
 from .options import make_folder_of, write_file
 
 if TYPE_CHECKING:
-    from ...evaluation.faithfulness.table import CurvePoint
+    from ...evaluation.faithfulness.evaluate import CurvePoint
 
 # What is drawn, from left to right.
 _DRAWN = ("faithfulness", "average_drop", "input_fidelity")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import AudioError, DataError
-from ...runtime.audio.level import level_of
 from ...runtime.audio.listing import Listing, Skipped, list_folders, list_sound_files, text_of
 from ...runtime.audio.sound import read_mono
 from ...runtime.values.arrays import FloatArray
@@ -312,8 +311,3 @@ def load_sounds(
                 raise
             bad.append(Unreadable(clip, str(error)))
     return good, waveforms, bad
-
-
-def level_gain(waveform: FloatArray, level: str) -> float:
-    """The gain of the model's own pipeline: "none", "peak" (absolute) or "signed_peak"; 1 for silence."""
-    return 1.0 / level_of(waveform, level)

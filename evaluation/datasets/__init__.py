@@ -34,7 +34,7 @@ _FSDD = "Free Spoken Digit Dataset (Z. Jackson and contributors, CC BY-SA 4.0)"
 DATASETS = {
     "keyword": Dataset(
         "Is seven among the digits spoken, in noise or scenes; by speaker. Needs --speech, may have --from.",
-        ".keyword:Keyword",
+        ".spoken:Keyword",
         "--window 3 --sample-rate 8000 --width 16 --epochs 24",
         f"{_FSDD}; scenes: {_ESC}",
         frozenset({"speech", "speakers", "sounds"}),

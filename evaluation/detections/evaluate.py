@@ -14,7 +14,7 @@ from ...runtime.audio.listing import list_sound_files
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.scores.labels import label_index
 from ..data.clips import Tell, ignore
-from ..data.event_rows import COLUMNS, event_level, event_rows, event_time
+from ..data.events import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
 from ..report import Cell, Column, Report, Table
 from ..settings import AgreementSettings

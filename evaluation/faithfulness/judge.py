@@ -29,7 +29,7 @@ from ..seeding import generator
 from ..settings import Domain
 from .conditions import Condition
 from .maskers import COMPONENTS, DECODED, Masker, masker_of, top_share
-from .metrics import METRICS, OF_MASK, MaskedScores, metrics
+from .metrics import OF_MASK, MaskedScores, entropy, gini, metrics
 
 # From this score on, the classifier is sure of a class in silence.
 _SURE = 0.5
@@ -216,22 +216,16 @@ class _WindowUnderMaskers:
             mask = top_share(values, share, random) if masker.binary else values
             curve = self._curve(masker, values)
             masks = np.stack([mask, *curve])
-            how = masker.gain_of(self.engine.manifest)
-            judged = {domain: self._asked(masks, domain, how) for domain in self.plan.domains}
-            # The mask's own figures are the same in every domain.
-            own = {key: float(METRICS[key](next(iter(judged.values())).only(0))[0]) for key in OF_MASK}
-            for domain, answers in judged.items():
-                table = [self._record(masker.name, domain, answers.only(0), own, taken)]
-                areas = ({"area": float(one.mean(dtype=np.float64))} for one in curve)
-                yield (
-                    table,
-                    [
-                        self._record(
-                            masker.name, domain, answers.only(1 + at), {**area, "wanted_area": wanted}, 0.0
-                        )
-                        for at, (area, wanted) in enumerate(zip(areas, self.plan.areas, strict=False))
-                    ],
-                )
+            # Figures of the masks alone, which are the same in every domain.
+            own = [{"sparseness": gini(mask), "complexity": entropy(mask), "area": _area(mask)}]
+            own += [
+                {"area": _area(one), "wanted_area": wanted}
+                for one, wanted in zip(curve, self.plan.areas, strict=False)
+            ]
+            for domain in self.plan.domains:
+                answers = self._asked(masks, domain, masker.gain_of(self.engine.manifest))
+                records = self._records(masker.name, domain, answers, own, taken)
+                yield records[:1], records[1:]
 
     def _share(self) -> float:
         """The area that rankings of this window are cut to."""
@@ -267,31 +261,44 @@ class _WindowUnderMaskers:
             task=self.task,
         )
 
-    def _record(
-        self, name: str, domain: Domain, judged: MaskedScores, own: dict[str, float], milliseconds: float
-    ) -> MaskRecord:
-        """The record of a single mask; `own` are the figures that depend on the mask alone."""
-        values = {
-            key: float(metric(judged)[0])
+    def _records(
+        self,
+        name: str,
+        domain: Domain,
+        judged: MaskedScores,
+        own: Sequence[dict[str, float]],
+        milliseconds: float,
+    ) -> list[MaskRecord]:
+        """A record for each mask; `own` are its figures that depend on the mask alone."""
+        figures = {
+            key: metric(judged)
             for key, metric in metrics(reference=self.plan.reference).items()
             if key not in OF_MASK
         }
-        return MaskRecord(
-            clip=self.clip.name,
-            recording=self.clip.recording,
-            label=self.clip.label,
-            window=self.number,
-            condition=self.condition,
-            domain=domain,
-            masker=name,
-            target=self.engine.manifest.labels[self.target],
-            p=float(judged.p[0]),
-            q=float(judged.q[0]),
-            o=float(judged.o[0]),
-            agrees=bool(values["input_fidelity"]),
-            values={**values, **own},
-            milliseconds=milliseconds,
-        )
+        p, q, o = judged.p.tolist(), judged.q.tolist(), judged.o.tolist()
+        return [
+            MaskRecord(
+                clip=self.clip.name,
+                recording=self.clip.recording,
+                label=self.clip.label,
+                window=self.number,
+                condition=self.condition,
+                domain=domain,
+                masker=name,
+                target=self.engine.manifest.labels[self.target],
+                p=p[at],
+                q=q[at],
+                o=o[at],
+                agrees=bool(figures["input_fidelity"][at]),
+                values={**{key: float(some[at]) for key, some in figures.items()}, **alone},
+                milliseconds=0.0 if at else milliseconds,
+            )
+            for at, alone in enumerate(own)
+        ]
+
+
+def _area(mask: FloatArray) -> float:
+    return float(mask.mean(dtype=np.float64))
 
 
 def _own_masker(engine: Engine) -> Masker | None:

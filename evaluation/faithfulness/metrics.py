@@ -56,18 +56,6 @@ class MaskedScores:
         """The target's score for the mask-out, [n]."""
         return _of(self.removed, self.target)
 
-    def only(self, index: int) -> MaskedScores:
-        """One of the windows, n = 1."""
-        one = slice(index, index + 1)
-        return MaskedScores(
-            self.full[one],
-            self.kept[one],
-            self.removed[one],
-            self.target[one],
-            self.masks[one],
-            self.task,
-        )
-
 
 @dataclass(frozen=True)
 class Metric:

@@ -25,12 +25,12 @@ from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.segments.settings import SegmentSettings
 from ...runtime.values.arrays import Values
 from ..data.clips import Tell, ignore, require_classes
+from ..data.events import AnnotatedClip, Event, read_events
 from ..data.folder import LeftOut, SoundFolder
 from ..questions import function_at, is_reference
 from ..report import Cell, Column, Report, Table
 from ..settings import LocalisationSettings, Rule
 from ..statistics import Interval, average_precision, bootstrap, paired, roc_auc
-from .events import AnnotatedClip, Event, read_events
 from .localisers import Localiser, available, by_function, check_methods, task_of
 
 Labels = npt.NDArray[np.int8]

@@ -16,7 +16,6 @@ from ...runtime.bundle.manifest import TrustModel, TrustSpec
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.scores import HOLDS, scores_of
-from ...runtime.inference.window import Window
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.mask.trust import FEATURES, features_of
 from ...runtime.values.arrays import Values
@@ -108,12 +107,11 @@ def evaluate_trust(
     ]
     for condition in conditions:
         condition.check(clips)
-    judging = _Judging(engine)
     records: list[TrustRecord] = []
     with Progress(len(clips) * len(conditions), "judging", quiet=quiet) as bar:
         for condition in conditions:
             for clip in bar.over(clips):
-                records += judging.clip(clip, condition)
+                records += _judged(engine, clip, condition)
     if len(records) < FEWEST_WINDOWS:
         raise DataError(
             f"{sounds.path}: {len(records)} windows are too few to say how far masks are to be believed; "
@@ -195,41 +193,27 @@ def _known_rows(
     return rows
 
 
-class _Judging:
-    """The masks of one bundle, judged by listening to their parts."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._manifest = engine, engine.manifest
-
-    def clip(self, clip: Clip, condition: Condition) -> Iterator[TrustRecord]:
-        """Every window of a clip under a condition."""
-        rate = self._manifest.sample_rate
-        waveform = condition(clip, load_sound(clip.path, rate))
-        for number, window in enumerate(self._engine.windows(open_sound((waveform, rate), None, rate))):
-            yield self._window(window, clip, condition.name, number)
-
-    def _window(self, window: Window, clip: Clip, condition: str, number: int) -> TrustRecord:
-        engine, manifest = self._engine, self._manifest
+def _judged(engine: Engine, clip: Clip, condition: Condition) -> Iterator[TrustRecord]:
+    """Every window of a clip under a condition, its mask judged by listening to its parts."""
+    manifest = engine.manifest
+    rate, task = manifest.sample_rate, manifest.task
+    waveform = condition(clip, load_sound(clip.path, rate))
+    for number, window in enumerate(engine.windows(open_sound((waveform, rate), None, rate))):
         target = int(window.logits.argmax())
         mask = method_of("mask").window_mask(engine.graphs, window, target)
         amplitude = np.abs(as_complex(window.stft))
         gains = gain(mask, amplitude, manifest.mask_gain)
         logits = rescore(engine, window, np.stack([gains, 1.0 - gains]), "audio")
-        if manifest.task == "multi_label":
-            kept, still = (scores_of(logits, manifest.task)[:, target] >= HOLDS).tolist()
+        if task == "multi_label":
+            kept, still = (scores_of(logits, task)[:, target] >= HOLDS).tolist()
         else:
             kept, still = (logits.argmax(axis=1) == target).tolist()
-        features = features_of(
-            window.logits,
-            target,
-            manifest.task,
-            area=float(mask.mean(dtype=np.float64)),
-            energies=energies_of(amplitude, gains),
-        )
-        return TrustRecord(
+        area, energies = float(mask.mean(dtype=np.float64)), energies_of(amplitude, gains)
+        features = features_of(window.logits, target, task, area=area, energies=energies)
+        yield TrustRecord(
             clip=clip.name,
             recording=clip.recording,
-            condition=condition,
+            condition=condition.name,
             window=number,
             target=manifest.labels[target],
             kept=kept,

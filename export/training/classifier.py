@@ -15,9 +15,10 @@ import torch
 from msgspec import UNSET
 
 from ...errors import DataError, RunError
-from ...evaluation.data.folder import level_gain, list_sounds
+from ...evaluation.data.folder import list_sounds
 from ...evaluation.data.labels import LABEL_TABLE
 from ...runtime.audio.lengths import samples_of
+from ...runtime.audio.level import level_of
 from ...runtime.bundle.manifest import AnalysisSpec, Task
 from ...runtime.values.arrays import FloatArray
 from ..graphs.stft import stft
@@ -105,7 +106,7 @@ def train_classifier(
     )
     begin(run, config, ("labels", "clips", "training", "background_sha256"), resume=options.resume)
     if not run.weights_path.exists():
-        nothing = [one * np.float32(level_gain(one, settings.level)) for one in recorded.recordings]
+        nothing = [one * np.float32(1.0 / level_of(one, settings.level)) for one in recorded.recordings]
         weights = _fit(run, config, settings, training, validation, device, nothing, quiet=options.quiet)
         run.write_weights(weights)
     rows = run.read_metrics()

@@ -15,12 +15,12 @@ from ...evaluation.data.folder import (
     SoundFolder,
     Split,
     Unreadable,
-    level_gain,
     load_sounds,
     split_sounds,
 )
 from ...progress import Progress
 from ...runtime.audio.lengths import longest_window
+from ...runtime.audio.level import level_of
 from ...runtime.values.arrays import FloatArray
 from .options import TrainingOptions
 from .settings import SplitSettings
@@ -76,7 +76,7 @@ def load_split(
     try:
         for clips in (split.train, split.validation):
             good, waveforms, bad = load_sounds(bar.over(clips), sample_rate, strict=options.strict)
-            levelled = [w * np.float32(level_gain(w, level)) for w in waveforms]
+            levelled = [w * np.float32(1.0 / level_of(w, level)) for w in waveforms]
             targets = np.zeros((len(good), len(index)), dtype=np.float32)
             for row, clip in zip(targets, good, strict=True):
                 row[[index[label] for label in clip.labels if label in index]] = 1.0

@@ -10,9 +10,9 @@ from command_line import invoke
 
 import earmark
 from earmark.errors import DataError
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.evaluate import judge_localisation, segment_edges, segment_labels
-from earmark.evaluation.localisation.events import read_events
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
 from earmark.evaluation.settings import LocalisationSettings
 from earmark.evaluation.statistics import roc_auc

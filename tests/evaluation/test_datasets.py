@@ -13,11 +13,11 @@ from command_line import invoke
 from refusals import refuses
 
 from earmark.errors import DataError
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.datasets import DATASETS, Options, make
 from earmark.evaluation.datasets.events import FOREGROUND
 from earmark.evaluation.datasets.sources import SCENES, active_part, places, stretch
-from earmark.evaluation.localisation.events import read_events
 
 FEW = {"train": 2, "tune": 2, "test": 2, "test_without": 2, "test_moved": 2}
 

@@ -11,9 +11,9 @@ import earmark
 from earmark.errors import MethodError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.faithfulness.conditions import Condition
+from earmark.evaluation.faithfulness.evaluate import curves, differences, summary
 from earmark.evaluation.faithfulness.judge import Plan, judge
 from earmark.evaluation.faithfulness.maskers import MASKERS, Masker, masker_of, top_share
-from earmark.evaluation.faithfulness.table import curves, differences, summary
 from earmark.evaluation.rescoring import domains_of, rescore
 from earmark.evaluation.synthesis import make_clip, write_folder
 from earmark.runtime.audio.sound import open_sound

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from refusals import refuses
 
 from earmark.errors import DataError
+from earmark.evaluation.data.events import Event, read_events
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.evaluate import (
     EventRecord,
@@ -17,7 +18,6 @@ from earmark.evaluation.localisation.evaluate import (
     segment_edges,
     segment_labels,
 )
-from earmark.evaluation.localisation.events import Event, read_events
 from earmark.evaluation.statistics import average_precision, roc_auc
 from earmark.runtime.methods.evidence import over_segments
 

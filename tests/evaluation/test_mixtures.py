@@ -9,9 +9,9 @@ import soundfile
 from command_line import invoke
 
 from earmark.errors import DataError
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds, split_sounds
 from earmark.evaluation.datasets import Options, make
-from earmark.evaluation.localisation.events import read_events
 
 RATE = 16000
 TONES = {"low": 300.0, "middle": 1000.0, "high": 3000.0}

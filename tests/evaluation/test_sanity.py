@@ -14,14 +14,14 @@ import earmark
 from earmark.errors import MethodError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.sanity.changes import changes
-from earmark.evaluation.sanity.evaluate import evaluate_sanity
-from earmark.evaluation.sanity.randomised import layers_of, randomised
-from earmark.evaluation.sanity.similarity import (
+from earmark.evaluation.sanity.evaluate import (
+    evaluate_sanity,
     overlap,
     rank_correlation,
     relative_change,
     structural_similarity,
 )
+from earmark.evaluation.sanity.randomised import layers_of, randomised
 from earmark.evaluation.settings import SanitySettings
 from earmark.evaluation.synthesis import write_folder
 from earmark.runtime.opening import open_bundle

@@ -6,7 +6,8 @@ import soundfile
 from refusals import refuses
 
 from earmark.errors import DataError
-from earmark.evaluation.data.folder import level_gain, list_sounds, load_sound, load_sounds, split_sounds
+from earmark.evaluation.data.folder import list_sounds, load_sound, load_sounds, split_sounds
+from earmark.runtime.audio.level import level_of
 
 
 def write(path, seconds=0.1, rate=8000, hz=440.0, channels=1):
@@ -145,10 +146,10 @@ def test_unreadable_clips_are_listed_or_fail(tmp_path):
 
 def test_level():
     wave = np.array([0.1, -0.5, 0.25], np.float32)
-    assert level_gain(wave, "none") == 1.0
-    assert level_gain(wave, "peak") == pytest.approx(2.0)
-    assert level_gain(wave, "signed_peak") == pytest.approx(4.0)
-    assert level_gain(np.zeros(5, np.float32), "peak") == 1.0
+    assert level_of(wave, "none") == 1.0
+    assert level_of(wave, "peak") == pytest.approx(0.5)
+    assert level_of(wave, "signed_peak") == pytest.approx(0.25)
+    assert level_of(np.zeros(5, np.float32), "peak") == 1.0
 
 
 def test_windows_hear_everything():

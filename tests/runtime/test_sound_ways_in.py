@@ -21,8 +21,8 @@ from sound_contents import (
 )
 
 from earmark.errors import AudioError, DataError
+from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds, load_sound, load_sounds
-from earmark.evaluation.localisation.events import read_events
 from earmark.runtime.audio.containers.bytes import View
 from earmark.runtime.audio.sound import open_sound
 
