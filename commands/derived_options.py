@@ -67,8 +67,11 @@ class Derived:
         if self.web is None:
             return
         from ..export.web.write import write_page
+        from ..runtime.explainer import SHIPPED
 
-        example = self.example or _shipped_example(bundle.path)
+        example = self.example
+        if example is None and bundle.path.resolve() == SHIPPED.resolve():
+            example = SHIPPED.with_name("example.flac")
         written = write_page(bundle, self.web, force=force, example=example, package=self.package)
         parts = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in written.bytes_of.items())
         say(f"{self.web}: a page of {sum(written.bytes_of.values()) / 1e6:.1f} MB ({parts})")
@@ -128,10 +131,3 @@ _OPTIONS = (
 def _agreement(differences: Mapping[str, float]) -> str:
     listed = ", ".join(f"{name} {far:.1e}" for name, far in differences.items())
     return f"differs from the bundle by at most {listed}"
-
-
-def _shipped_example(path: Path) -> Path | None:
-    """The sound that comes with the shipped bundle; None for any other bundle."""
-    from ..runtime.explainer import SHIPPED
-
-    return SHIPPED.with_name("example.flac") if path.resolve() == SHIPPED.resolve() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,7 +170,7 @@ def explain(
     manifest = engine_of(explainer).manifest
     refuse_options(settings, given, manifest)
     warned = (about_demo(explainer.labels),) if forgotten else ()
-    arguments = inputs or (() if from_file else (str(_shipped_example()),))
+    arguments = inputs or (() if from_file else (str(SHIPPED.with_name("example.flac")),))
     asked = collect(arguments, from_file=from_file, recursive=recursive)
     items = list(asked.items)
     tell_skipped(asked.skipped)
@@ -233,11 +233,14 @@ class _Run:
         self, items: list[Input], folders: Sequence[Path | None], *, resume: bool, fail_fast: bool
     ) -> None:
         """Explain all sounds but, with `resume`, those that are done. Raises WriteError of `kept`."""
-        for item, folder in zip(_progress(items), folders, strict=True):
-            if not (resume and self.kept is not None and self.kept.skip(item, self.page)):
-                self.explain(item, folder)
-            if self.report.device_failed or (self.report.failed and fail_fast):
-                break
+        # Where the answers go elsewhere.
+        quiet = len(items) < 2 or sys.stdout.isatty()
+        with Progress(len(items), "explaining", quiet=quiet) as bar:
+            for item, folder in zip(bar.over(items), folders, strict=True):
+                if not (resume and self.kept is not None and self.kept.skip(item, self.page)):
+                    self.explain(item, folder)
+                if self.report.device_failed or (self.report.failed and fail_fast):
+                    break
 
     def explain(self, item: Input, folder: Path | None) -> None:
         """Explain one sound and write it; report what goes wrong with it. Raises WriteError of `kept`."""
@@ -247,7 +250,8 @@ class _Run:
             finally:
                 self.bar.clear()
             told = [replace(one, warnings=(*self.warned, *one.warnings)) for one in results]
-            places = [self._place(folder, one.target, len(told)) for one in told]
+            # Of several results for one sound each has a folder of its own.
+            places = [folder and (folder / safe_name(one.target) if told[1:] else folder) for one in told]
             for result, place in zip(told, places, strict=True):
                 if place is not None:
                     result.save(place, top=self.shown.in_json, **self.shown.chosen, **self.written)
@@ -266,11 +270,6 @@ class _Run:
                 self.kept.failed(item, as_earmark_error(raised))
             if self.page is not None:
                 self.page.add_failure(item.name, str(as_earmark_error(raised)))
-
-    @staticmethod
-    def _place(folder: Path | None, target: str, count: int) -> Path | None:
-        """Where a result goes: of several for one sound each into a folder of its own."""
-        return folder if folder is None or count == 1 else folder / safe_name(target)
 
 
 def _page(items: Sequence[Input], manifest: Manifest, output: Path | None) -> ExplanationPage:
@@ -313,13 +312,6 @@ def _origin(engine: Engine, targets: Sequence[str], how: ExplainOptions) -> Orig
         return Origin(bundle=manifest.name, bundle_id=manifest.bundle_id, device=engine.device)
 
 
-def _shipped_example() -> Path:
-    """The clip that comes with the shipped bundle."""
-    from ..runtime.explainer import SHIPPED
-
-    return SHIPPED.with_name("example.flac")
-
-
 def _explain(
     explainer: Explainer, item: Input, targets: Sequence[str], how: ExplainOptions
 ) -> Sequence[Result]:
@@ -331,9 +323,3 @@ def _explain(
     if targets:
         return explainer.explain(item.sound, targets=targets, **how)
     return [explainer.explain(item.sound, **how)]
-
-
-def _progress(items: list[Input]) -> Iterator[Input]:
-    """The inputs, with a progress bar for several of them where the answers go elsewhere."""
-    with Progress(len(items), "explaining", quiet=len(items) < 2 or sys.stdout.isatty()) as bar:
-        yield from bar.over(items)

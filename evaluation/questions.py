@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -120,27 +120,12 @@ class Match:
     fmax_hz: float | None = None
 
 
-class MaskFunction(Protocol):
-    """Explains by cells of the STFT."""
-
-    def __call__(self, question: Question, /) -> npt.ArrayLike:
-        """Values [T, F]: a ranking of the cells, or with `soft_mask` the mask."""
-
-
-class EventFunction(Protocol):
-    """Explains by segments of time."""
-
-    def __call__(self, question: Question, /) -> npt.ArrayLike:
-        """An importance [M] for each segment."""
-
-
-class PrototypeFunction(Protocol):
-    """Explains by training sounds."""
-
-    def __call__(self, question: Question, /) -> Iterable[Match]:
-        """The nearest, best first, at least one."""
-
-
+# Explains by cells of the STFT: values [T, F], a ranking of the cells, or with `soft_mask` the mask.
+MaskFunction = Callable[[Question], npt.ArrayLike]
+# Explains by segments of time: an importance [M] for each.
+EventFunction = Callable[[Question], npt.ArrayLike]
+# Explains by training sounds: the nearest, best first, at least one.
+PrototypeFunction = Callable[[Question], Iterable[Match]]
 Explaining = MaskFunction | EventFunction | PrototypeFunction
 
 

@@ -69,11 +69,15 @@ _TOLERANCE_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stretch of a clip that is an event of `label`, in seconds, 0 <= start_s < end_s."""
+    """A stretch of a clip that is an event of `label`, in seconds, 0 <= start_s < end_s.
+
+    level_db: of the event over what is behind it, where it is known
+    """
 
     label: str
     start_s: float
     end_s: float
+    level_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
+from ..data.events import Event
 from ..synthesis.one_shots import Samples, band, membrane, times_of
-from .parts import Mixture, Options, Truth
+from .parts import Mixture, Options
 from .sources import at_peak, fade
 
 HITS = 10
@@ -119,7 +120,7 @@ class Drums:
             hit = fade((OTHERS.get(kind) or kick)(float(seconds), rate, random).astype(np.float32), rate)
             hits.append(hit / np.max(np.abs(hit)) * np.float32(random.uniform(0.5, 1.0)))
             if kind == "kick":
-                truths.append(Truth(label, used / rate, (used + len(hit)) / rate))
+                truths.append(Event(label, used / rate, (used + len(hit)) / rate))
             used += len(hit)
         sound = np.concatenate(hits)
         hiss = float(random.uniform(*NOISE_DB))

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
-from .parts import Mixture, Options, Truth
+from ..data.events import Event
+from .parts import Mixture, Options
 from .sources import SCENES, Reader, active_part, at_peak, by_fold, fade, gain_db, placed, stretch, varied
 
 FOREGROUND = ("baby_cry", "dog_bark", "person_sneeze", "rooster")
@@ -61,7 +62,7 @@ class Events:
         truths = []
         for start in (starts[place] for place in range(count)):
             sound[start : start + len(event)] += gain_db(ratio) * event
-            truths.append(Truth(label, start / rate, (start + len(event)) / rate))
+            truths.append(Event(label, start / rate, (start + len(event)) / rate))
         facts = {"event": source.name, "background": behind.name, "ratio_db": round(ratio, 2)}
         return Mixture(at_peak(sound, random), tuple(truths), source.recording, source.fold, facts)
 

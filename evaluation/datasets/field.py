@@ -17,10 +17,11 @@ import numpy as np
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
+from ..data.events import Event
 from ..data.folder import Clip, list_sounds
 from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
-from .parts import Mixture, Options, Truth
+from .parts import Mixture, Options
 from .sources import Reader, active_stretches, at_peak, gain_db, loudest_stretch, places, ramped
 
 SCENES = "scenes"
@@ -76,7 +77,7 @@ class Field:
         ):
             level_db = float(self._levels[number % len(self._levels)])
             scene[start : start + len(sound)] += gain_db(level_db) * sound
-            truths.append(Truth(name, start / rate, (start + len(sound)) / rate, level_db))
+            truths.append(Event(name, start / rate, (start + len(sound)) / rate, level_db))
             sources.append(source)
         part_number = 1 + list(self.parts).index(part)
         facts = {"background": background, "events": sources}

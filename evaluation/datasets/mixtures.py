@@ -14,8 +14,9 @@ import numpy as np
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
+from ..data.events import Event
 from ..data.folder import list_sounds
-from .parts import Mixture, Options, Truth
+from .parts import Mixture, Options
 from .sources import (
     Reader,
     Source,
@@ -60,12 +61,12 @@ class Mixtures:
         sources = (first, self._other(part, first, random))
         ratio = float(random.uniform(*RATIO_DB))
         sound = gain_db(random.uniform(*NOISE_DB)) * random.standard_normal(samples).astype(np.float32)
-        truths: list[Truth] = []
+        truths: list[Event] = []
         for source, decibels in zip(sources, (0.0, ratio), strict=True):
             piece, stretches = self._piece(source, part, random)
             start = int(random.integers(samples - len(piece) + 1))
             sound[start : start + len(piece)] += gain_db(decibels) * piece
-            truths += [Truth(source.label, (start + a) / rate, (start + b) / rate) for a, b in stretches]
+            truths += [Event(source.label, (start + a) / rate, (start + b) / rate) for a, b in stretches]
         facts = {"sources": [source.name for source in sources], "ratio_db": round(ratio, 2)}
         both = tuple(source.label for source in sources)
         return Mixture(at_peak(sound, random), tuple(truths), first.recording, first.fold, facts, both)

@@ -28,23 +28,11 @@ from ...prototypes_index.atomic import put_in_place, staged, sweep
 from ...prototypes_index.durability import naming
 from ...runtime.audio.writing import write_sound
 from ...runtime.values.arrays import FloatArray
+from ..data.events import Event
 from ..data.labels import write_labels
 
 PARTS = ("train", "tune", "test")
 INFO = "info.json"
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A stretch of the clip that is an event of `label`, in seconds.
-
-    level_db: of the event over what is behind it, in a set whose events have stated levels
-    """
-
-    label: str
-    start_s: float
-    end_s: float
-    level_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ class Mixture:
     """
 
     waveform: FloatArray
-    truths: tuple[Truth, ...]
+    truths: tuple[Event, ...]
     recording: int
     fold: int
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -153,7 +141,7 @@ def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[s
 def _write_parts(recipe: Recipe, folder: Path, options: Options) -> dict[str, int]:
     """Write the clips of all parts with their tables; returns part -> clips."""
     counts: dict[str, int] = {}
-    events: dict[str, list[tuple[str, Truth]]] = {}
+    events: dict[str, list[tuple[str, Event]]] = {}
     notes: dict[str, list[str]] = {}
     tables: dict[str, dict[str, tuple[str, ...]]] = {}
     for part, label, index, mixture in clips_of(recipe, options):

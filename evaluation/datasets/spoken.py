@@ -14,8 +14,9 @@ import numpy as np
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
+from ..data.events import Event
 from ..synthesis.backgrounds import speech_like
-from .parts import Mixture, Options, Truth
+from .parts import Mixture, Options
 from .sources import (
     SCENES,
     Pools,
@@ -79,7 +80,7 @@ class _Spoken:
         starts = dict(placed(order, (len(word), length), samples, samples_of(0.02, rate), random))
         for kind, piece in enumerate((word, babble)):
             mixed[starts[kind] : starts[kind] + len(piece)] += piece
-        truth = Truth(label, starts[0] / rate, (starts[0] + len(word)) / rate)
+        truth = Event(label, starts[0] / rate, (starts[0] + len(word)) / rate)
         facts = {"word": source.name, "background": name, "ratio_db": round(ratio, 2)}
         return Mixture(at_peak(mixed, random), (truth,), source.recording, source.fold, facts)
 
@@ -168,7 +169,7 @@ class Keyword:
         ratio = float(random.uniform(*RATIO_DB))
         behind, name = self._background(part, samples, random)
         sound = gain_db(-ratio) * behind
-        truths: tuple[Truth, ...] = ()
+        truths: tuple[Event, ...] = ()
         lengths = [len(word) for word in words]
         for place, start in placed(order, lengths, samples, samples_of(0.02, rate), random):
             end = start + len(words[place])
@@ -176,7 +177,7 @@ class Keyword:
                 gain_db(0.0 if place == 0 else random.uniform(-OTHERS_DB, OTHERS_DB)) * words[place]
             )
             if place == 0 and label == KEYWORD:
-                truths = (Truth(label, start / rate, end / rate),)
+                truths = (Event(label, start / rate, end / rate),)
         facts = {
             "first": chosen[0].name,
             "others": [chosen[k].name for k in sorted(order) if k],

@@ -21,7 +21,7 @@ from ...runtime.methods.components.interpreter import dictionary_of, interpret
 from ...runtime.values.arrays import Array, FloatArray, Values
 from ..data.folder import Clip, load_sound
 from ..report import Cell, Column, Table
-from ..statistics import Interval, bootstrap
+from ..statistics import Interval, bootstrap, by_recording
 from .conditions import Condition
 from .maskers import random_theta, selected
 
@@ -126,7 +126,7 @@ def fidelity_table(
             row["method"] = "classifier (by design: the components)"
         if wanted is not None:
             for count in (1, 3):
-                row[f"top{count}"] = _interval(_among_first(logits, wanted, count), windows, seed)
+                row[f"top{count}"] = by_recording(_among_first(logits, wanted, count), windows, seed)
         if several and wanted is first:
             row["fidelity_f1"] = _f1(logits > 0.0, own > 0.0, windows, seed)
         truth = np.stack([one.truth for one in windows])
@@ -137,7 +137,7 @@ def fidelity_table(
             row["f1"] = _f1(logits > 0.0, truth, windows, seed)
         elif wanted is None or wanted is first:
             right = truth[np.arange(len(windows)), logits.argmax(axis=1)]
-            row["accuracy"] = _interval(right, windows, seed)
+            row["accuracy"] = by_recording(right, windows, seed)
         rows.append(row)
     return Table(columns, rows)
 
@@ -150,7 +150,7 @@ def component_figures(windows: Sequence[Interpreted], *, seed: int = 0) -> dict[
         "selected": [float(one.selected) for one in windows],
         "none_selected": [float(one.selected == 0) for one in windows],
     }
-    return {name: _interval(np.array(some), windows, seed) for name, some in values.items()}
+    return {name: by_recording(np.array(some), windows, seed) for name, some in values.items()}
 
 
 def _errors(engine: Engine, window: Window, activations: FloatArray) -> tuple[float, float]:
@@ -183,7 +183,3 @@ def _f1(decided: Booleans, wanted: Booleans, windows: Sequence[Interpreted], see
         return f1(decided[rows], wanted[rows])
 
     return bootstrap(np.arange(len(windows)), groups, statistic=of_drawn, seed=seed)
-
-
-def _interval(values: npt.ArrayLike, windows: Sequence[Interpreted], seed: int) -> Interval:
-    return bootstrap(np.asarray(values, np.float64), [one.recording for one in windows], seed=seed)

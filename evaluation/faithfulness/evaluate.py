@@ -17,7 +17,7 @@ from ..data.folder import Clip, SoundFolder
 from ..report import Cell, Column, Report, Table
 from ..rescoring import domains_of
 from ..settings import Domain, MaskSettings
-from ..statistics import Interval, bootstrap, paired
+from ..statistics import Interval, by_recording, paired
 from .components import component_figures, fidelity_table, interpret_clips
 from .conditions import Condition, speech_files
 from .judge import Faithfulness, MaskRecord, Plan, Silence, judge
@@ -243,7 +243,7 @@ def summary(records: Sequence[MaskRecord], *, reference: bool = False, seed: int
         areas = np.array([one.values["area"] for one in some])
         row: dict[str, Cell] = dict(zip(("condition", "domain", "method"), names, strict=True))
         for key in measures:
-            row[key] = _interval([one.values[key] for one in some], some, seed)
+            row[key] = by_recording([one.values[key] for one in some], some, seed)
         row["area_spread"] = float(areas.std())
         row["windows"] = len(some)
         row["milliseconds"] = float(np.median([one.milliseconds for one in some]))
@@ -307,7 +307,7 @@ def curves(records: Sequence[MaskRecord], *, seed: int = 0) -> list[CurvePoint]:
         for wanted in sorted({one.values["wanted_area"] for one in some}):
             here = [one for one in some if one.values["wanted_area"] == wanted]
             area = float(np.mean([one.values["area"] for one in here]))
-            metric = {key: _interval([one.values[key] for one in here], here, seed) for key in COMPARED}
+            metric = {key: by_recording([one.values[key] for one in here], here, seed) for key in COMPARED}
             points.append(CurvePoint(condition, domain, masker, wanted, area, **metric))
     return points
 
@@ -325,10 +325,6 @@ def _pairs(own: Sequence[MaskRecord], others: Sequence[MaskRecord]) -> list[tupl
     """Records of the same window."""
     at = {(one.clip, one.window): one for one in others}
     return [(one, at[place]) for one in own if (place := (one.clip, one.window)) in at]
-
-
-def _interval(values: Sequence[float], records: Sequence[MaskRecord], seed: int) -> Interval:
-    return bootstrap(values, [one.recording for one in records], seed=seed)
 
 
 def _names(method: str = "method") -> list[Column]:

@@ -30,7 +30,7 @@ from ..data.folder import LeftOut, SoundFolder
 from ..questions import function_at, is_reference
 from ..report import Cell, Column, Report, Table
 from ..settings import LocalisationSettings, Rule
-from ..statistics import Interval, average_precision, bootstrap, paired, roc_auc
+from ..statistics import Interval, average_precision, by_recording, paired, roc_auc
 from .localisers import Localiser, available, by_function, check_methods, task_of
 
 Labels = npt.NDArray[np.int8]
@@ -115,9 +115,7 @@ class Localisation:
     def interval(self, method: str, what: Literal["auc", "precision"] = "auc") -> Interval:
         """The mean over clips and its bootstrap interval over source recordings."""
         some = self.of(method)
-        return bootstrap(
-            [getattr(one, what) for one in some], [one.recording for one in some], seed=self.seed
-        )
+        return by_recording([getattr(one, what) for one in some], some, self.seed)
 
     def difference(self, method: str, other: str) -> Interval:
         """The mean paired difference in AUC between two methods, over the clips that both explained."""

@@ -26,7 +26,7 @@ from ..data.folder import Clip, SoundFolder, load_sound
 from ..report import Cell, Column, Report, Table
 from ..seeding import generator
 from ..settings import SanitySettings
-from ..statistics import bootstrap
+from ..statistics import by_recording
 from .changes import Changed, changes
 from .randomised import layers_of, randomised
 
@@ -139,8 +139,7 @@ def evaluate_sanity(
             done(checking.against("random weights", f"all of the {stage}", _opened(folder, engine)))
         for check, bundles in (("shuffled labels", shuffled), ("another seed", others)):
             for path in bundles:
-                other = engine_of(load(path, device=engine.device))
-                done(checking.against(check, Path(path).name, other))
+                done(checking.against(check, Path(path).name, _opened(path, engine)))
         for one in changes(checking.shift_s):
             done(checking.changed(one))
     return SanityReport(
@@ -238,7 +237,7 @@ class _Checking:
         )
 
 
-def _opened(folder: Path, like: Engine) -> Engine:
+def _opened(folder: Path | str, like: Engine) -> Engine:
     """The engine of another bundle on the same device."""
     return engine_of(load(folder, device=like.device))
 
@@ -264,11 +263,10 @@ def _table(records: Sequence[SanityRecord], seed: int) -> Table:
     rows: list[dict[str, Cell]] = []
     for check, what in dict.fromkeys((one.check, one.what) for one in records):
         some = [one for one in records if (one.check, one.what) == (check, what)]
-        groups = [one.recording for one in some]
         row: dict[str, Cell] = {"check": check, "what": what}
         row["same"] = float(np.mean([one.same for one in some]))
         for name in MEASURES:
-            row[name] = bootstrap([one.values[name] for one in some], groups, seed=seed)
+            row[name] = by_recording([one.values[name] for one in some], some, seed)
         row["worst"] = float(np.nanmax([one.values["change"] for one in some]))
         rows.append(row)
     return Table(_COLUMNS, rows)
