@@ -30,8 +30,8 @@ import numpy as np
 from measuring import run_main
 
 import earmark
+from earmark.evaluation.detections.counts import Occurrence, overlapping
 from earmark.evaluation.detections.evaluate import read_truth
-from earmark.evaluation.detections.matching import Occurrence, overlapping
 from earmark.evaluation.statistics import bootstrap
 from earmark.runtime.audio.listing import list_sound_files
 from earmark.runtime.detections.merging import Merger

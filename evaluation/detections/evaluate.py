@@ -18,8 +18,7 @@ from ..data.events import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
 from ..report import Cell, Column, Report, Table
 from ..settings import AgreementSettings
-from .counts import RankedWindows, Recording, counts_of, intervals, summed
-from .matching import Occurrence, overlapping
+from .counts import Occurrence, RankedWindows, Recording, counts_of, intervals, overlapping, summed
 
 _ALL, _MEAN = "all", "mean"
 _LABEL = Column("label", "label")

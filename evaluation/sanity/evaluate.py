@@ -27,8 +27,7 @@ from ..report import Cell, Column, Report, Table
 from ..seeding import generator
 from ..settings import SanitySettings
 from ..statistics import by_recording
-from .changes import Changed, changes
-from .randomised import layers_of, randomised
+from .changes import Changed, changes, layers_of, randomised
 
 # How far the shift is, in seconds; a whole number of frames next to it.
 _SHIFT_S = 0.1

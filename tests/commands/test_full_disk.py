@@ -66,7 +66,7 @@ def test_a_set_is_whole_or_not_there(tmp_path):
 
 
 def test_records_and_curves(tmp_path):
-    from earmark.commands.evaluate.curves import write_curves
+    from earmark.commands.evaluate.masks import write_curves
     from earmark.commands.evaluate.options import write_lines
 
     records, curves = tmp_path / "records.jsonl", tmp_path / "curves.json"

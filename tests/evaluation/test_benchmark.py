@@ -149,13 +149,14 @@ def test_a_papers_settings_come_with_its_citation_and_give_way_to_what_is_said(h
 
 
 def test_every_preset_is_a_paper_and_its_settings_fit_the_table():
-    from earmark.evaluation.benchmark import segments_of, settings_of
+    from earmark.evaluation.benchmark import settings_of
+    from earmark.runtime.methods.segments.settings import SegmentSettings
 
     assert {one.table for one in PRESETS.values()} == {"masks", "events", "prototypes"}
     for name, one in PRESETS.items():
         assert "arXiv" in one.citation
         settings_of(one.table, preset_of(name, one.table), {})
-        segments_of(one, {})
+        SegmentSettings.of({**one.segments})
     refuses(MethodError, "no setting 'rules'", settings_of, "events", None, {"rules": "half"})
 
 

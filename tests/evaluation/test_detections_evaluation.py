@@ -10,11 +10,11 @@ import sed_eval_originals as originals
 from command_line import invoke
 from detect_field import plant
 
-from earmark.evaluation.detections.counts import holds_event
-from earmark.evaluation.detections.matching import (
+from earmark.evaluation.detections.counts import (
     Agreement,
     Occurrence,
     event_agreement,
+    holds_event,
     overlapping,
     segment_agreement,
 )

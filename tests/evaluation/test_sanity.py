@@ -13,7 +13,7 @@ from onnx import numpy_helper
 import earmark
 from earmark.errors import MethodError
 from earmark.evaluation.data.folder import list_sounds
-from earmark.evaluation.sanity.changes import changes
+from earmark.evaluation.sanity.changes import changes, layers_of, randomised
 from earmark.evaluation.sanity.evaluate import (
     evaluate_sanity,
     overlap,
@@ -21,7 +21,6 @@ from earmark.evaluation.sanity.evaluate import (
     relative_change,
     structural_similarity,
 )
-from earmark.evaluation.sanity.randomised import layers_of, randomised
 from earmark.evaluation.settings import SanitySettings
 from earmark.evaluation.synthesis import write_folder
 from earmark.runtime.opening import open_bundle
