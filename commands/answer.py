@@ -162,11 +162,18 @@ class ResultOutput:
         """The document, where one was asked for."""
         if not self._as_json:
             return
-        document = {
-            "bundle": self._origin.bundle,
-            "bundle_id": self._origin.bundle_id,
-            "failed": self.failed,
-            "results": self._records,
-            "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
-        }
-        say_json(document, indent=2)
+        say_results(self._origin, self.failed, self._records, skipped)
+
+
+def say_results(
+    origin: Origin, failed: int, results: Sequence[Mapping[str, Any]], skipped: Sequence[Skipped]
+) -> None:
+    """Say one JSON document: whose answers, how many failed, all of them, and what was passed over."""
+    document = {
+        "bundle": origin.bundle,
+        "bundle_id": origin.bundle_id,
+        "failed": failed,
+        "results": results,
+        "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
+    }
+    say_json(document, indent=2)

@@ -17,6 +17,7 @@ from ..runtime.detections.tables.row import site_of
 from ..runtime.document import ErrorDict, failure_record
 from ..runtime.result_files.folder import CLIPS
 from ..times import span_text, time_text
+from .answer import say_results
 from .console import bold, say, say_json, yellow
 from .detection_work import Answer, DetectionWork, Recording
 from .inputs import Input
@@ -111,8 +112,8 @@ def into_folder(
     own = (*table_names(formats), *single_names(filter(None, places), formats))
     with open_ledger(output, facts, resume=resume, own=own) as ledger:
         recordings = _recordings(items, places, ledger)
-        waiting = [one for one in recordings if not ledger.has(one.path, one.size, one.mtime_ns)]
-        paths = [one.path for one in recordings]
+        waiting = [one for one in recordings if not ledger.has(*one.state)]
+        paths = [one.state.path for one in recordings]
         try:
             with RunProgress(len(recordings), before=len(recordings) - len(waiting)) as progress:
                 for answer in run.answers(waiting, progress, apart=True) if waiting else ():
@@ -150,16 +151,7 @@ def onto_stdout(
             elif answer.entry.recording is not None:
                 say(*_lines(answer.entry.recording))
     if as_json:
-        say_json(
-            {
-                "bundle": run.manifest.name,
-                "bundle_id": run.manifest.bundle_id,
-                "failed": failed,
-                "results": documents,
-                "skipped": [{"input": str(one.path), "reason": one.reason} for one in skipped],
-            },
-            indent=2,
-        )
+        say_results(run.work.origin, failed, documents, skipped)
     run.page(entries)
     return failed
 
@@ -197,31 +189,28 @@ def _files(entry: Entry) -> set[str]:
 def _recordings(items: Sequence[Input], places: Sequence[str], ledger: Ledger) -> list[Recording]:
     """The recordings, each once, with their folders below the output folder."""
     named = [_recording(item, place) for item, place in zip(items, places, strict=True)]
-    recordings = list({one.path: one for one in named}.values())
+    recordings = list({one.state.path: one for one in named}.values())
     # Folders of recordings that an earlier run has done and that are not named now.
-    here = {one.path for one in recordings}
+    here = {one.state.path for one in recordings}
     taken = {folder for path, folder in ledger.folders.items() if path not in here}
     return [_apart(one) if one.folder in taken else one for one in recordings]
 
 
 def _recording(item: Input, folder: str) -> Recording:
     """An input as a recording; what was spooled has no path of its own."""
-    state = state_of(item)
     return Recording(
         file=item.name,
-        path=state.path,
+        state=state_of(item),
         sound=str(item.sound),
         missing=item.missing,
         folder=folder,
         site="" if item.within is None else site_of(*map(os.path.abspath, (item.name, item.within))),
-        size=state.size,
-        mtime_ns=state.mtime_ns,
     )
 
 
 def _apart(recording: Recording) -> Recording:
     """The recording with a folder that no other can have."""
-    mark = hashlib.sha256(recording.path.encode(errors="surrogateescape")).hexdigest()[:8]
+    mark = hashlib.sha256(recording.state.path.encode(errors="surrogateescape")).hexdigest()[:8]
     return replace(recording, folder=f"{recording.folder}-{mark}")
 
 

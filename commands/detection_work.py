@@ -14,7 +14,7 @@ from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
 from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
 from ..runtime.document import Origin, error_dict, failure_record
 from ..runtime.result_files.folder import CLIPS
-from .long_run.ledger import Entry
+from .long_run.ledger import Entry, FileState
 from .long_run.workers import Beat
 from .report_pages import part_name, write_part
 from .result_folders import safe_name
@@ -34,25 +34,21 @@ _ENDS_THE_RUN = (WriteError, DeviceError)
 class Recording:
     """A recording to be searched.
 
-    file: as it was named; path: the absolute path, or the name of what is none; sound: what is opened
+    file: as it was named; state: its path and which file is there; sound: what is opened
     missing: why there is nothing to open; folder: for its files, below the output folder
-    site: the folder that it lies in; size, mtime_ns: of the file, 0 where there is none
+    site: the folder that it lies in
     """
 
     file: str
-    path: str
+    state: FileState
     sound: str
     missing: str | None = None
     folder: str = ""
     site: str = ""
-    size: int = 0
-    mtime_ns: int = 0
 
     def entry(self, **more: Any) -> Entry:
         """Its entry in the ledger."""
-        return Entry(
-            path=self.path, file=self.file, size=self.size, mtime_ns=self.mtime_ns, folder=self.folder, **more
-        )
+        return self.state.entry(self.file, folder=self.folder, **more)
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ class DetectionWork:
         documents.sort(key=lambda one: (one["start_s"], one["label"]))
         searched = RecordingRows(
             file=recording.file,
-            path=recording.path,
+            path=recording.state.path,
             duration_s=round(found.duration_s, 6),
             sample_rate=found.sample_rate,
             rows=tuple(rows),

@@ -12,7 +12,7 @@ from ..errors import EarmarkError
 from ..prototypes_index.durability import sync_tree
 from .console import tell
 from .inputs import Input
-from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger, state_of
+from .long_run.ledger import Ledger, RunFacts, open_ledger, state_of
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
@@ -58,10 +58,7 @@ class Explained:
         return self._failed
 
     def _note(self, item: Input, **more: Any) -> None:
-        state = state_of(item)
-        self._ledger.append(
-            Entry(path=state.path, file=item.name, size=state.size, mtime_ns=state.mtime_ns, **more)
-        )
+        self._ledger.append(state_of(item).entry(item.name, **more))
 
 
 @contextmanager

@@ -92,6 +92,10 @@ class FileState(NamedTuple):
     size: int = 0
     mtime_ns: int = 0
 
+    def entry(self, file: str, **more: Any) -> Entry:
+        """Its entry; `file`: as it was named."""
+        return Entry(path=self.path, file=file, size=self.size, mtime_ns=self.mtime_ns, **more)
+
 
 def state_of(item: Input) -> FileState:
     """The state of an input's file; what was read from a pipe has none."""

@@ -108,36 +108,31 @@ def fidelity_table(
         *([Column("fidelity_f1", "F1 to classifier", 3, "higher")] if several else []),
         Column("f1" if several else "accuracy", "F1 to labels" if several else "accuracy", 3, "higher"),
     ]
+    own, said, untrained, truth = (
+        np.stack([getattr(one, name) for one in windows])
+        for name in ("logits", "component_logits", "recipe_logits", "truth")
+    )
+    first, recipes = own.argmax(axis=1), np.full(len(windows), _RECIPES_CLASS)
     rows: list[Mapping[str, Cell]] = []
-    own = np.stack([one.logits for one in windows])
-    first = own.argmax(axis=1)
     for name, logits, wanted in (
-        ("components", np.stack([one.component_logits for one in windows]), first),
-        ("recipe: untrained theta", np.stack([one.recipe_logits for one in windows]), first),
-        (
-            "recipe: untrained theta, against class 0",
-            np.stack([one.recipe_logits for one in windows]),
-            np.full(len(windows), _RECIPES_CLASS),
-        ),
-        ("classifier", own, None),
+        ("components", said, first),
+        ("recipe: untrained theta", untrained, first),
+        ("recipe: untrained theta, against class 0", untrained, recipes),
+        ("classifier (by design: the components)" if by_design else "classifier", own, None),
     ):
         row: dict[str, Cell] = {"method": name}
-        if name == "classifier" and by_design:
-            row["method"] = "classifier (by design: the components)"
         if wanted is not None:
             for count in (1, 3):
                 row[f"top{count}"] = by_recording(_among_first(logits, wanted, count), windows, seed)
         if several and wanted is first:
             row["fidelity_f1"] = _f1(logits > 0.0, own > 0.0, windows, seed)
-        truth = np.stack([one.truth for one in windows])
-        if not truth.any():
-            # None of the clips' labels is the model's.
-            pass
-        elif several and (wanted is None or wanted is first):
-            row["f1"] = _f1(logits > 0.0, truth, windows, seed)
-        elif wanted is None or wanted is first:
-            right = truth[np.arange(len(windows)), logits.argmax(axis=1)]
-            row["accuracy"] = by_recording(right, windows, seed)
+        # Without any, none of the clips' labels is the model's.
+        if truth.any() and wanted is not recipes:
+            if several:
+                row["f1"] = _f1(logits > 0.0, truth, windows, seed)
+            else:
+                right = truth[np.arange(len(windows)), logits.argmax(axis=1)]
+                row["accuracy"] = by_recording(right, windows, seed)
         rows.append(row)
     return Table(columns, rows)
 
