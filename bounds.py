@@ -67,11 +67,11 @@ def check_values(settings: DataclassInstance, error: type[EarmarkError], prefix:
         EarmarkError: The first value that does not fit; the text names the field and what may be given.
 
     """
-    for name, kinds in _declared(type(settings)).items():
+    for name, hint in _declared(type(settings)).items():
         value = getattr(settings, name)
-        if not any(_fits(value, kind) for kind in kinds):
+        if not _fits(value, hint):
             # None stands where nothing is given; no message asks for it.
-            wanted = " or ".join(_wanted(kind) for kind in kinds if kind.type is not NoneType)
+            wanted = " or ".join(_wanted(kind) for kind in _kinds(hint) if kind.type is not NoneType)
             raise error(f"{prefix}{name} is {value!r}: give {wanted}")
 
 
@@ -83,10 +83,10 @@ class _Kind(NamedTuple):
 
 
 @cache
-def _declared(settings: type) -> dict[str, tuple[_Kind, ...]]:
-    """The fields that are checked, each with what its value may be."""
-    fields = {name: _kinds(hint) for name, hint in get_type_hints(settings, include_extras=True).items()}
-    return {name: kinds for name, kinds in fields.items() if all(map(_checked, kinds))}
+def _declared(settings: type) -> dict[str, Any]:
+    """The fields that are checked, each with its type as written."""
+    hints = get_type_hints(settings, include_extras=True)
+    return {name: hint for name, hint in hints.items() if all(map(_checked, _kinds(hint)))}
 
 
 def _kinds(hint: Any, meta: Meta | None = None) -> tuple[_Kind, ...]:
@@ -104,36 +104,26 @@ def _checked(kind: _Kind) -> bool:
     return kind.type in (NoneType, bool, int, float, str) or get_origin(kind.type) is Literal
 
 
-def _fits(value: object, kind: _Kind) -> bool:
-    if kind.type in (int, float):
-        number = Integral if kind.type is int else Real
-        return isinstance(value, number) and not isinstance(value, bool) and _within(float(value), kind.meta)
-    if get_origin(kind.type) is Literal:
-        return any(value == one and isinstance(value, type(one)) for one in get_args(kind.type))
-    if get_origin(kind.type) is tuple:
-        return isinstance(value, tuple) and _fit(value, get_args(kind.type))
-    return isinstance(value, kind.type)
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a type: numbers of any library are numbers, and finite."""
+    from msgspec import ValidationError, convert
+
+    plain = tuple(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
+    numbers = [one for one in (plain if isinstance(plain, tuple) else (plain,)) if isinstance(one, float)]
+    if not isinstance(plain, str | int | float | tuple | None) or not all(map(math.isfinite, numbers)):
+        return False
+    try:
+        convert(plain, hint)
+    except ValidationError:
+        return False
+    return True
 
 
-def _fit(values: tuple[object, ...], items: tuple[Any, ...]) -> bool:
-    """Whether the values fit a tuple's items, of which `...` stands for any number."""
-    if items[-1] is ...:
-        items = items[:1] * len(values)
-    return len(values) == len(items) and all(
-        any(_fits(value, kind) for kind in _kinds(item)) for value, item in zip(values, items, strict=True)
-    )
-
-
-def _within(value: float, meta: Meta | None) -> bool:
-    return math.isfinite(value) and (
-        meta is None
-        or (
-            (meta.ge is None or value >= meta.ge)
-            and (meta.gt is None or value > meta.gt)
-            and (meta.le is None or value <= meta.le)
-            and (meta.lt is None or value < meta.lt)
-        )
-    )
+def _plain(value: object) -> object:
+    """A number as Python's; what is none as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _wanted(kind: _Kind) -> str:

@@ -19,6 +19,7 @@ from ..integrations.manifest import read_manifest
 from ..integrations.parts import DETECTIONS, RECORDINGS, WINDOWS, Parts, PartWork, given_up
 from ..integrations.searching import RecordingRow
 from ..integrations.storage import is_url
+from ..runtime.inference.threads import thread_count
 from .console import tell_failure
 from .inputs import Input
 from .long_run.ledger import RunFacts, check_same_run
@@ -115,16 +116,8 @@ class EngineRun:
     def _in_processes(
         self, files: Sequence[str], parts: Parts, progress: RunProgress
     ) -> Iterator[RecordingRow]:
-        from ..runtime.inference.threads import thread_count
-
         count = min(self.jobs or thread_count(), len(files))
-        answers = in_processes(
-            self.work,
-            files,
-            count=count,
-            stuck_s=self.stuck_s,
-            tick=progress.tick,
-        )
+        answers = in_processes(self.work, files, count=count, stuck_s=self.stuck_s, tick=progress.tick)
         with closing(answers):  # type: ignore[type-var]  # a generator
             for answer in answers:
                 if isinstance(answer, Lost):

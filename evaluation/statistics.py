@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,6 @@ from ..errors import DataError
 from ..runtime.values.arrays import Array, Values
 
 Statistic = Callable[[Values], Any]
-
-
-class OfRecording(Protocol):
-    """A record of what was cut from a source recording."""
-
-    @property
-    def recording(self) -> str: ...  # noqa: D102
-
 
 # Draws held at once: repeats times groups.
 _DRAWS = 4_000_000
@@ -117,7 +109,7 @@ def bootstrap(
     return Interval(estimate, float(interval.low), float(interval.high), len(numbers), count)
 
 
-def by_recording(values: npt.ArrayLike, records: Sequence[OfRecording], seed: int) -> Interval:
+def by_recording(values: npt.ArrayLike, records: Sequence[Any], seed: int) -> Interval:
     """The mean of a value for each record, and its interval over the records' source recordings."""
     return bootstrap(values, [one.recording for one in records], seed=seed)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ...errors import LabelError, MethodError, SettingsError
 from ...evaluation.settings import (
     AgreementSettings,
+    ClipSettings,
     LocalisationSettings,
     PrototypeSettings,
     SanitySettings,
@@ -35,6 +37,8 @@ from .options import (
     records_option,
     tell_paper,
 )
+
+Answer = TypeVar("Answer")
 
 
 @click.command(epilog=examples("earmark evaluate events bundle data --events events.csv"))
@@ -167,15 +171,12 @@ def prototypes(
     out.
     """
     from ...evaluation.benchmark import document_of
-    from ...evaluation.data.clips import listed_clips
     from ...evaluation.prototypes.evaluate import evaluate_prototypes
-    from ...runtime.explainer import load
 
     paper = paper_of(preset, "prototypes")
     tell_paper(paper)
     settings = below(given, paper.settings).settings()
-    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
-    report = evaluate_prototypes(explainer, sounds, settings, tell=tell, quiet=False)
+    report = _judged(evaluate_prototypes, bundle, data, settings, device)
     out = Output(**output)
     right = "" if settings.any_label else f"{report.right / report.clips:.1%} classified as labelled; "
     out.give(
@@ -229,20 +230,10 @@ def sanity(
     rate and codecs must not. Rows say how alike masks are to those of BUNDLE itself; compare with the masks
     of unrelated clips. Exits with 1 where a clip or a folder could not be read and was left out.
     """
-    from ...evaluation.data.clips import listed_clips
     from ...evaluation.sanity.evaluate import evaluate_sanity
-    from ...runtime.explainer import load
 
     settings = given.settings()
-    report = evaluate_sanity(
-        load(bundle, device=device),
-        listed_clips(data, settings),
-        settings,
-        others=others,
-        shuffled=shuffled,
-        tell=tell,
-        quiet=False,
-    )
+    report = _judged(evaluate_sanity, bundle, data, settings, device, others=others, shuffled=shuffled)
     out = Output(**output)
     head = f"{report.bundle}: {report.method} of {report.clips} clips"
     out.give(report, report.table, [head, "", *out.lines(report.table)])
@@ -267,13 +258,9 @@ def trust(
     from what is known without classifying the parts. Exits with 1 where a clip or a folder could not be read
     and was left out.
     """
-    from ...evaluation.data.clips import listed_clips
     from ...evaluation.trust.evaluate import evaluate_trust
-    from ...runtime.explainer import load
 
-    settings = given.settings()
-    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
-    report = evaluate_trust(explainer, sounds, settings, tell=tell, quiet=False)
+    report = _judged(evaluate_trust, bundle, data, given.settings(), device)
     if store:
         from ...export.bundle.trust import store_trust
 
@@ -291,3 +278,19 @@ def trust(
     if store:
         tell(f"{bundle}: every result now says how far its mask is to be believed")
     fail_for(report.skipped)
+
+
+def _judged(
+    evaluate: Callable[..., Answer],
+    bundle: Path,
+    data: Path,
+    settings: ClipSettings,
+    device: str,
+    **more: Any,
+) -> Answer:
+    """The report of an evaluation over the clips of DATA."""
+    from ...evaluation.data.clips import listed_clips
+    from ...runtime.explainer import load
+
+    explainer, sounds = load(bundle, device=device), listed_clips(data, settings)
+    return evaluate(explainer, sounds, settings, tell=tell, quiet=False, **more)

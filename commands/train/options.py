@@ -40,13 +40,6 @@ class TrainedOver:
     run: Path
     exported: str
 
-    @property
-    def of_run(self) -> bool:
-        """Whether the run directory holds the classifier, too."""
-        from ...export.sources.run.directory import holds_classifier
-
-        return holds_classifier(self.run)
-
 
 _RUNNING: tuple[Decorator, ...] = (
     click.option("--resume", is_flag=True, help="Go on with an interrupted run, exactly."),
@@ -74,10 +67,12 @@ def training_options(kind: type[TrainingOptions], *, loose: bool = False) -> Dec
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(*arguments: Any, threads: int | None, **collected: Any) -> None:
+            from ...export.sources.run.directory import holds_classifier
+
             names = [field.name for field in fields(kind) if field.name in collected]
             options = kind(**{name: collected.pop(name) for name in names})
             _require_torch(threads)
-            unlabelled = loose and not collected["source"].of_run
+            unlabelled = loose and not holds_classifier(collected["source"].run)
             tell_passed_over(collected["data"], fewest_classes=0 if unlabelled else 1)
             command(*arguments, options=options, **collected)
 

@@ -8,9 +8,9 @@ of their own are given it at its level. What is mixed in depends on the seed and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,6 @@ class Condition:
     seed: int = 0
     pool: Sequence[Clip] = ()
     speech: Sequence[Path] = ()
-    _load: Callable[[Path, int], FloatArray] = field(default=load_sound, repr=False)
 
     def __post_init__(self) -> None:
         if self.name not in CONDITIONS:
@@ -95,12 +94,12 @@ class Condition:
         if self.name in ("noise", "noise_6db"):
             return random.standard_normal(samples).astype(np.float32)
         if self.name == "mixture":
-            return _stretch(self._load(self.partner_of(clip).path, self.rate), samples, random)
+            return _stretch(load_sound(self.partner_of(clip).path, self.rate), samples, random)
         if not self.speech:
             return speech_like(random, samples, self.rate).astype(np.float32)
         files = {str(path): path for path in self.speech}
         chosen = files[partner(self.seed, clip.name, files)]
-        return _stretch(self._load(chosen, self.rate), samples, random)
+        return _stretch(load_sound(chosen, self.rate), samples, random)
 
     def partner_of(self, clip: Clip) -> Clip:
         """A clip of another recording, and of another class where there is one."""

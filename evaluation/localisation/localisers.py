@@ -207,9 +207,8 @@ def _occlusion(task: LocalisationTask, *, seconds: float) -> Importance:
     sounds = np.repeat(task.waveform[None], len(starts) + 1, axis=0)
     for row, start in zip(sounds[1:], starts, strict=True):
         row[samples_of(start, rate) : min(samples, samples_of(start + seconds, rate))] = 0.0
-    odds = np.concatenate(
-        [_log_odds(task.probabilities(sounds[i : i + _BATCH])) for i in range(0, len(sounds), _BATCH)]
-    )
+    scores = [task.probabilities(sounds[i : i + _BATCH]) for i in range(0, len(sounds), _BATCH)]
+    odds = special.logit(np.clip(np.concatenate(scores), _EPSILON, 1.0 - _EPSILON))
     drops = odds[0] - odds[1:]
     centres = 0.5 * (task.edges[1:] + task.edges[:-1])
     covers = (centres[:, None] >= starts) & (centres[:, None] < starts + seconds)
@@ -225,8 +224,3 @@ def _random(task: LocalisationTask) -> Importance:
     """Uniform noise, seeded by the task and the clip's samples, or clips of one length would be alike."""
     mark = int(np.abs(task.waveform[:: max(1, len(task.waveform) // 64)]).sum() * 1e6) & 0xFFFFFFFF
     return Importance(np.random.default_rng([task.seed, mark]).random(len(task.edges) - 1))
-
-
-def _log_odds(probabilities: Values) -> Values:
-    clipped = np.clip(probabilities, _EPSILON, 1.0 - _EPSILON)
-    return np.asarray(special.logit(clipped))

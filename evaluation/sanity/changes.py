@@ -155,7 +155,8 @@ def randomised(bundle: Bundle, stage: str, layers: list[str], seed: int) -> Iter
     stages = [msgspec.structs.replace(one, data=[]) if one.name == stage else one for one in manifest.stages]
     files = {name: one for name, one in manifest.files.items() if name not in spec.data}
     files[spec.file] = FileSpec(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-    changed = msgspec.structs.replace(manifest, stages=stages, files=files, explainers=_kept(manifest))
+    kept = [name for name in manifest.explainers if name != "prototypes"]
+    changed = msgspec.structs.replace(manifest, stages=stages, files=files, explainers=kept)
     with tempfile.TemporaryDirectory(prefix="earmark-sanity-") as temporary:
         folder = Path(temporary) / bundle.path.name
         folder.mkdir()
@@ -169,11 +170,6 @@ def randomised(bundle: Bundle, stage: str, layers: list[str], seed: int) -> Iter
         changed = msgspec.structs.replace(changed, bundle_id=identity(changed))
         (folder / MANIFEST).write_bytes(msgspec.json.encode(changed))
         yield folder
-
-
-def _kept(manifest: Any) -> list[str]:
-    """The explainers that a bundle without its prototypes has."""
-    return [name for name in manifest.explainers if name != "prototypes"]
 
 
 def _graph_of(bundle: Bundle, stage: str) -> Path:
