@@ -11,10 +11,16 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands.console import CommandError, open_standard_streams, stdout_failed, tell, tell_traceback
+from .commands.console import (
+    CommandError,
+    open_standard_streams,
+    stdout_failed,
+    stopping_in_order,
+    tell,
+    tell_traceback,
+)
 from .commands.lazy_group import LazyGroup
 from .commands.options import examples
-from .commands.stopping import stopping_in_order
 from .errors import DeviceError, EarmarkError, as_earmark_error
 
 # Verb -> its line in `earmark --help`. The module of that name in `commands/` holds the command.

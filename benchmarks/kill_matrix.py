@@ -36,7 +36,7 @@ from measuring import run_main
 from subject import RATE, Small, build
 
 import earmark
-from earmark.commands.stopping import stopping_in_order
+from earmark.commands.console import stopping_in_order
 from earmark.export.bundle.write import write_bundle
 from earmark.export.prototypes.build import index_bundle
 from earmark.prototypes_index.atomic import HIDDEN

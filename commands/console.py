@@ -1,4 +1,4 @@
-"""Where text and JSON leave the command line: data on stdout, talk on stderr.
+"""Where text and JSON leave the command line, data on stdout, talk on stderr; and how a signal ends it.
 
 Every line passes through `printable`, and what the stream's encoding lacks is escaped, so that no
 name or label steers a terminal or ends a batch. JSON keeps its own escapes and stays JSON in every encoding.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, TextIO, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 
@@ -149,3 +151,28 @@ def _written(line: str, stream: TextIO | None) -> str:
 
 def _encoding(stream: TextIO | None) -> str:
     return getattr(stream, "encoding", None) or "utf-8"
+
+
+@contextmanager
+def stopping_in_order() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP end the command as Ctrl-C does, with the exit code a shell expects.
+
+    A signal that is ignored (nohup) or that somebody else handles is left alone.
+    """
+    held = []
+    if threading.current_thread() is threading.main_thread():
+        wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+        held = [one for one in wanted if signal.getsignal(one) is signal.SIG_DFL]
+    for one in held:
+        signal.signal(one, _stop)
+    try:
+        yield
+    finally:
+        for one in held:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    # Another one would break off the tidying.
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)

@@ -20,6 +20,7 @@ from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
 from .method_options import MethodCommand, method_settings
 from .options import (
+    Decorator,
     bundle_option,
     device_option,
     examples,
@@ -62,6 +63,10 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
     return checked
 
 
+def _seconds(name: str, text: str) -> Decorator:
+    return click.option(name, default=0.0, type=click.FloatRange(0.0), metavar="S", help=text)
+
+
 @click.command(
     cls=MethodCommand,
     epilog=examples(
@@ -82,19 +87,9 @@ def _one_of(known: Iterable[str]) -> Callable[..., tuple[str, ...] | None]:
 @click.option("--labels", callback=listed_words, metavar="A,B", help="Only these labels.")
 @file_option("--labels-from", "Only the labels in a file, one per line, such as a species list.")
 @window_options
-@click.option(
-    "--smooth", default=0.0, type=click.FloatRange(0.0), metavar="S", help="Average scores over so long."
-)
-@click.option(
-    "--merge-gap",
-    default=0.0,
-    type=click.FloatRange(0.0),
-    metavar="S",
-    help="Close gaps up to this, seconds.",
-)
-@click.option(
-    "--min-length", default=0.0, type=click.FloatRange(0.0), metavar="S", help="Leave out what is shorter."
-)
+@_seconds("--smooth", "Average scores over so long.")
+@_seconds("--merge-gap", "Close gaps up to this, seconds.")
+@_seconds("--min-length", "Leave out what is shorter.")
 @click.option(
     "--top-per-window", type=click.IntRange(1), metavar="N", help="Count only the N best labels of a window."
 )

@@ -77,19 +77,8 @@ def _recordings(entries: Iterable[Entry]) -> Iterator[bytes]:
     """A header and a line for each recording, what failed among them."""
     yield csv_line(_COLUMNS)
     for entry in entries:
-        recording = entry.recording
-        if recording is None:
-            yield csv_line((entry.file, entry.status, "", entry.seconds or "", "", "", entry.error, ""))
-        else:
-            yield csv_line(
-                (
-                    entry.file,
-                    entry.status,
-                    len(recording.rows),
-                    recording.duration_s,
-                    recording.recorded_at,
-                    recording.site,
-                    "",
-                    "; ".join(recording.warnings),
-                )
-            )
+        cells: tuple[object, ...] = ("", entry.seconds or "", "", "", entry.error, "")
+        if (one := entry.recording) is not None:
+            warnings = "; ".join(one.warnings)
+            cells = (len(one.rows), one.duration_s, one.recorded_at, one.site, "", warnings)
+        yield csv_line((entry.file, entry.status, *cells))

@@ -31,7 +31,6 @@ from ...runtime.values.arrays import FloatArray
 from ..data.events import Event
 from ..data.labels import write_labels
 
-PARTS = ("train", "tune", "test")
 INFO = "info.json"
 
 

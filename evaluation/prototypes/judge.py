@@ -21,7 +21,7 @@ from ...runtime.audio.stft import as_complex, inverse
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
-from ...runtime.methods.prototypes.prototype import Place
+from ...runtime.methods.prototypes.prototype import Place, Prototype
 from ...runtime.results.result import Result
 from ...runtime.values.arrays import FloatArray, Values
 from ..data.folder import Clip, load_sound
@@ -134,7 +134,10 @@ def judge_prototypes(
     domain = how.domain or domains_of(engine)[0]
     judgement = PrototypeJudgement()
     rate = engine.manifest.sample_rate
-    functions = _functions(how, more or {})
+    named: dict[str, Any] = {
+        name: function_at(name) for name in how.methods if is_reference(name) and name not in (more or {})
+    }
+    functions: dict[str, PrototypeFunction] = {**(more or {}), **named}
     views = [name for name in how.methods if name not in functions]
     # Functions alone need no prototypes in the bundle.
     asks_bundle = bool(views) or not (how.methods or functions)
@@ -149,7 +152,7 @@ def judge_prototypes(
         windows = list(engine.windows(open_sound(waveform, rate, rate)))
         judgement.clips += 1
         judgement.right += result.target in clip.labels
-        rows = _chosen_views(of_views(result), views)
+        rows = _chosen_views(result.prototypes or {}, views)
         target = engine.manifest.labels.index(result.target)
         for name, function in functions.items():
             seconds = result.duration_s
@@ -161,16 +164,9 @@ def judge_prototypes(
     return judgement
 
 
-def _functions(
-    settings: PrototypeSettings, more: Mapping[str, PrototypeFunction]
-) -> dict[str, PrototypeFunction]:
-    """The functions among the rows: those that were given, and those that are named."""
-    named = (name for name in settings.methods if is_reference(name) and name not in more)
-    found: dict[str, Any] = {name: function_at(name) for name in named}
-    return {**more, **found}
-
-
-def _chosen_views(there: dict[str, list[Nearest]], wanted: Sequence[str]) -> dict[str, list[Nearest]]:
+def _chosen_views(
+    there: Mapping[str, Sequence[Prototype]], wanted: Sequence[str]
+) -> dict[str, Sequence[Nearest | Prototype]]:
     """The views that are asked for; none: all. Raises MethodError."""
     for view in wanted:
         if view not in there:
@@ -190,7 +186,7 @@ def _record(
     clip: Clip,
     result: Result,
     view: str,
-    nearest: Sequence[Nearest],
+    nearest: Sequence[Nearest | Prototype],
     deletion: _Deletion,
     settings: PrototypeSettings,
     random: np.random.Generator,
@@ -208,7 +204,7 @@ def _record(
         nearest=nearest[0].label if set(nearest[0].labels).isdisjoint(clip.labels) else clip.label,
         similarity=nearest[0].similarity,
         share=float(np.mean([not set(one.labels).isdisjoint(clip.labels) for one in nearest])),
-        prototypes=float(np.mean([one.prototype for one in nearest])),
+        prototypes=float(np.mean([one.kind == "prototype" for one in nearest])),
         size=deletion.size,
         drops={fill: float(fall[0]) for fill, fall in falls.items()},
         random={fill: float(fall[1:].mean()) for fill, fall in falls.items()},
@@ -306,7 +302,7 @@ class Nearest:
         label, labels: Its first label, and all.
         similarity: NaN where none is told.
         place: Of the input, what it matches.
-        prototype: Whether it is a channel's prototype; False for functions.
+        kind: That of a `Prototype`, beside which it stands.
 
     """
 
@@ -314,18 +310,7 @@ class Nearest:
     labels: Sequence[str]
     similarity: float
     place: Place
-    prototype: bool = False
-
-
-def of_views(result: Result) -> dict[str, list[Nearest]]:
-    """What the bundle's views call near."""
-    return {
-        view: [
-            Nearest(one.label, one.labels, one.similarity, one.place, one.kind == "prototype")
-            for one in nearest
-        ]
-        for view, nearest in (result.prototypes or {}).items()
-    }
+    kind: str = "function"
 
 
 def of_function(

@@ -7,6 +7,7 @@ A background takes a random generator, a length in samples and a sample rate and
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -32,19 +33,9 @@ def _coloured(rng: np.random.Generator, samples: int, rate: int, slope: float) -
     return _level(np.fft.irfft(spectrum, samples))
 
 
-def white(rng: np.random.Generator, samples: int, rate: int) -> Samples:
-    """White noise."""
-    return _coloured(rng, samples, rate, 0.0)
-
-
 def pink(rng: np.random.Generator, samples: int, rate: int) -> Samples:
     """Pink noise, power as 1 / f."""
     return _coloured(rng, samples, rate, 1.0)
-
-
-def brown(rng: np.random.Generator, samples: int, rate: int) -> Samples:
-    """Brown noise, power as 1 / f**2."""
-    return _coloured(rng, samples, rate, 2.0)
 
 
 def hum(rng: np.random.Generator, samples: int, rate: int) -> Samples:
@@ -104,13 +95,14 @@ def chord(rng: np.random.Generator, samples: int, rate: int) -> Samples:
 
 
 BACKGROUNDS: dict[str, Background] = {
-    "brown": brown,
+    # Power as 1 / f**2, and the same at all f.
+    "brown": partial(_coloured, slope=2.0),
     "chirps": chirps,
     "chord": chord,
     "hum": hum,
     "pink": pink,
     "rain": rain,
-    "white": white,
+    "white": partial(_coloured, slope=0.0),
     "wind": wind,
 }
 
