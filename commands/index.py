@@ -96,10 +96,8 @@ def index(
     if purge and not remove:
         raise click.UsageError("--purge goes with --remove")
     if not data:
-        refuse_given(
-            "goes with DATA", "audio", "rebuild", "per_channel", "any_label", "strict", "attribution"
-        )
-        refuse_given("goes with DATA", "device")
+        of_data = ("audio", "rebuild", "per_channel", "any_label", "strict", "attribution", "device")
+        refuse_given("goes with DATA", *of_data)
     if remove:
         refuse_given("does not go with --remove, which draws nothing", "seed")
         from ..export.prototypes.growth import remove_clips
@@ -134,10 +132,8 @@ def index(
         tell(note)
     for repeated in () if merge else report.repeated:
         tell(f"skipped {repeated.name}: {repeated.reason}")
-    for unreadable in report.unreadable:
-        tell(f"left out: {unreadable.reason}")
-    for unfit in report.unfit:
-        tell(f"left out: {unfit.reason}")
+    for one in (*report.unreadable, *report.unfit):
+        tell(f"left out: {one.reason}")
     if not remove:
         tell(
             f"{report.added} sounds added, {len(report.repeated)} there already, "
@@ -146,8 +142,7 @@ def index(
     if as_json:
         say_json(asdict(report), indent=2)
     else:
-        for line in _lines(report):
-            say(line)
+        say(*_lines(report))
     if report.unreadable:
         raise click.exceptions.Exit(1)
 

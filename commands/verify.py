@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -27,15 +28,10 @@ def verify(bundle: Path | None, device: str, as_json: bool) -> None:
     manifest = opened.manifest
     failed = [check for check in checks if not check.passed]
     if as_json:
+        far = [one.max_abs if math.isfinite(one.max_abs) else None for one in checks]
         records = [
-            {
-                "output": c.output,
-                "samples": c.samples,
-                "max_abs": c.max_abs if math.isfinite(c.max_abs) else None,
-                "limit": c.limit,
-                "passed": c.passed,
-            }
-            for c in checks
+            {**asdict(one), "max_abs": most, "passed": one.passed}
+            for one, most in zip(checks, far, strict=True)
         ]
         say_json({"bundle_id": manifest.bundle_id, "files": len(manifest.files), "checks": records})
     else:

@@ -196,8 +196,7 @@ def apex(source: TrainedOver, data: Path, options: ApexOptions, given: Given[Ape
     report = summary.report
     for note in report.notes:
         tell(f"note: {note}")
-    for line in table_lines(report):
-        say(line)
+    say(*table_lines(report))
     figures = report.invariance
     kept = f"logits kept within {figures.fp64:.1e} (fp64)"
     if figures.fp32 is not None:

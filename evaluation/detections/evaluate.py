@@ -137,7 +137,7 @@ def evaluate_detections(
     recordings: list[Recording] = []
     found: dict[float, list[bool]] = {}
     with Progress(len(files), "detecting", quiet=quiet) as bar:
-        for name, file in files.items():
+        for name, file in bar.over(files.items()):
             try:
                 detections = explainer.detect(file, methods=[], **how.of_detect())
             except AudioError as error:
@@ -146,8 +146,6 @@ def evaluate_detections(
                 tell(str(error))
                 skipped.append(LeftOut(name, str(error)))
                 continue
-            finally:
-                bar.step()
             seconds = detections.duration_s
             here = [event for event in true if event.recording == name]
             got = [Occurrence(name, one.label, one.start_s, one.end_s) for one in detections]

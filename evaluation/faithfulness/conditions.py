@@ -8,9 +8,9 @@ of their own are given it at its level. What is mixed in depends on the seed and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ class Condition:
     seed: int = 0
     pool: Sequence[Clip] = ()
     speech: Sequence[Path] = ()
+    _load: Callable[[Path, int], FloatArray] = field(default=load_sound, repr=False)
 
     def __post_init__(self) -> None:
         if self.name not in CONDITIONS:
@@ -83,23 +84,17 @@ class Condition:
             mixed += gains.other / weight * other
         return np.asarray(mixed * (norm / np.linalg.norm(mixed)), np.float32)
 
-    def check(self, clips: Sequence[Clip]) -> None:
-        """Raise DataError now where one of `clips` would find nothing to be mixed with."""
-        if self.name == "mixture":
-            for clip in clips:
-                self.partner_of(clip)
-
     def _other(self, clip: Clip, samples: int, random: np.random.Generator) -> FloatArray:
         """What is mixed into `clip`, [samples]."""
         if self.name in ("noise", "noise_6db"):
             return random.standard_normal(samples).astype(np.float32)
         if self.name == "mixture":
-            return _stretch(load_sound(self.partner_of(clip).path, self.rate), samples, random)
+            return _stretch(self._load(self.partner_of(clip).path, self.rate), samples, random)
         if not self.speech:
             return speech_like(random, samples, self.rate).astype(np.float32)
         files = {str(path): path for path in self.speech}
         chosen = files[partner(self.seed, clip.name, files)]
-        return _stretch(load_sound(chosen, self.rate), samples, random)
+        return _stretch(self._load(chosen, self.rate), samples, random)
 
     def partner_of(self, clip: Clip) -> Clip:
         """A clip of another recording, and of another class where there is one."""
@@ -108,6 +103,17 @@ class Condition:
         if not others:
             raise DataError(f"{clip.path}: no clip of another recording is there to mix with; add clips")
         return others[partner(self.seed, clip.name, others)]
+
+
+def conditions_of(
+    names: Sequence[str], rate: int, seed: int, clips: Sequence[Clip], speech: Sequence[Path] = ()
+) -> list[Condition]:
+    """The conditions of these names, each once. Raises DataError where a clip has none to be mixed with."""
+    conditions = [Condition(name, rate, seed, clips, speech) for name in dict.fromkeys(names)]
+    for condition in conditions:
+        for clip in clips if condition.name == "mixture" else ():
+            condition.partner_of(clip)
+    return conditions
 
 
 def speech_files(folder: Path) -> tuple[list[Path], list[str]]:

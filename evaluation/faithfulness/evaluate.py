@@ -17,9 +17,9 @@ from ..data.folder import Clip, SoundFolder
 from ..report import Cell, Column, Report, Table
 from ..rescoring import domains_of
 from ..settings import Domain, MaskSettings
-from ..statistics import Interval, by_recording, paired
+from ..statistics import Interval, by_recording
 from .components import component_figures, fidelity_table, interpret_clips
-from .conditions import Condition, speech_files
+from .conditions import Condition, conditions_of, speech_files
 from .judge import Faithfulness, MaskRecord, Plan, Silence, judge
 from .maskers import Masker, masker_of, usual_maskers
 from .metrics import OF_MASK, metrics
@@ -133,12 +133,7 @@ def evaluate_masks(
     for reason in unreadable:
         tell(f"left out {reason}")
     clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
-    conditions = [
-        Condition(name, manifest.sample_rate, how.seed, clips, speech)
-        for name in dict.fromkeys(how.conditions or ("clean",))
-    ]
-    for condition in conditions:
-        condition.check(clips)
+    conditions = conditions_of(how.conditions or ("clean",), manifest.sample_rate, how.seed, clips, speech)
     judged: dict[str, Faithfulness] = {}
     for condition in conditions:
         with Progress(len(clips), f"judging, {condition.name}", quiet=quiet) as bar:
@@ -269,19 +264,12 @@ def differences(records: Sequence[MaskRecord], first: str = "mask", *, seed: int
         verdicts: dict[str, list[str]] = {"ahead": [], "behind": []}
         pairs = _pairs(own, others)
         for key in COMPARED:
-            difference = paired(
-                [a.values[key] for a, _ in pairs],
-                [b.values[key] for _, b in pairs],
-                [a.recording for a, _ in pairs],
-                seed=seed,
-            )
-            row[key] = difference
+            gaps = [a.values[key] - b.values[key] for a, b in pairs]
+            row[key] = difference = by_recording(gaps, [a for a, _ in pairs], seed)
             if difference.clear_of_zero:
                 better = (difference.estimate > 0) == (metrics()[key].better == "higher")
                 verdicts["ahead" if better else "behind"].append(metrics()[key].name)
-        rows.append(
-            {**row, **{name: " ".join(metric_names) or "-" for name, metric_names in verdicts.items()}}
-        )
+        rows.append(row | {name: " ".join(keys) or "-" for name, keys in verdicts.items()})
     return Table(columns, rows)
 
 

@@ -26,7 +26,7 @@ from ..data.folder import Clip, SoundFolder, load_sound
 from ..report import Cell, Column, Report, Table
 from ..seeding import generator
 from ..settings import SanitySettings
-from ..statistics import by_recording
+from ..statistics import Interval, by_recording
 from .changes import Changed, changes, layers_of, randomised
 
 # How far the shift is, in seconds; a whole number of frames next to it.
@@ -121,7 +121,9 @@ def evaluate_sanity(
     clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
     checking = _Checking(engine, _spread(clips, how.clips), how)
     cascade = _cascade(layers_of(engine.bundle, "classifier"), how.steps)
-    steps = len(cascade) + 2 + len(others) + len(shuffled) + len(changes(0.0))
+    weights = [("classifier", *step) for step in cascade]
+    weights.append((stage, f"all of the {stage}", layers_of(engine.bundle, stage)))
+    steps = 1 + len(weights) + len(others) + len(shuffled) + len(changes(0.0))
     records: list[SanityRecord] = []
     with Progress(steps, "checking", quiet=quiet) as bar:
 
@@ -130,17 +132,15 @@ def evaluate_sanity(
             bar.step()
 
         done(checking.unrelated())
-        for name, layers in cascade:
-            with randomised(engine.bundle, "classifier", layers, how.seed) as folder:
-                done(checking.against("random weights", name, _opened(folder, engine)))
-        own = layers_of(engine.bundle, stage)
-        with randomised(engine.bundle, stage, own, how.seed) as folder:
-            done(checking.against("random weights", f"all of the {stage}", _opened(folder, engine)))
+        for part, name, layers in weights:
+            with randomised(engine.bundle, part, layers, how.seed) as folder:
+                done(checking.against("random weights", name, folder))
         for check, bundles in (("shuffled labels", shuffled), ("another seed", others)):
             for path in bundles:
-                done(checking.against(check, Path(path).name, _opened(path, engine)))
+                done(checking.against(check, Path(path).name, path))
         for one in changes(checking.shift_s):
             done(checking.changed(one))
+    table = _table(records, how.seed)
     return SanityReport(
         bundle=manifest.name,
         bundle_id=manifest.bundle_id,
@@ -150,8 +150,8 @@ def evaluate_sanity(
         clips=len(checking.clips),
         seed=how.seed,
         skipped=skipped,
-        table=_table(records, how.seed),
-        warnings=_warnings(records),
+        table=table,
+        warnings=_warnings(table),
         records=records,
     )
 
@@ -174,8 +174,9 @@ class _Checking:
             for number in range(len(self.clips))
         ]
 
-    def against(self, check: str, what: str, other: Engine) -> list[SanityRecord]:
+    def against(self, check: str, what: str, bundle: Path | str) -> list[SanityRecord]:
         """Every clip explained by another bundle, for the label that this one puts first."""
+        other = engine_of(load(bundle, device=self.engine.device))
         labels, theirs = self.engine.manifest.labels, other.manifest
         if set(labels) != set(theirs.labels) or theirs.analysis != self.engine.manifest.analysis:
             raise MethodError(
@@ -236,11 +237,6 @@ class _Checking:
         )
 
 
-def _opened(folder: Path | str, like: Engine) -> Engine:
-    """The engine of another bundle on the same device."""
-    return engine_of(load(folder, device=like.device))
-
-
 def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     """`count` clips, taken in turn from every class."""
     by_label: dict[str, list[Clip]] = {}
@@ -271,21 +267,15 @@ def _table(records: Sequence[SanityRecord], seed: int) -> Table:
     return Table(_COLUMNS, rows)
 
 
-def _warnings(records: Sequence[SanityRecord]) -> list[str]:
+def _warnings(table: Table) -> list[str]:
     """Where masks fail a check."""
-    lines = []
-    for check, what in dict.fromkeys((one.check, one.what) for one in records):
-        if check not in {"random weights", "shuffled labels"} or what.startswith("top 1 "):
-            continue
-        shared = float(
-            np.mean([one.values["overlap"] for one in records if (one.check, one.what) == (check, what)])
-        )
-        if shared >= _SAME:
-            lines.append(
-                f"{check} ({what}): masks overlap by {shared:.2f} with the model's own: they hardly depend "
-                "on what it has learnt there"
-            )
-    return lines
+    return [
+        f"{row['check']} ({row['what']}): masks overlap by {shared.estimate:.2f} with the model's own: they "
+        "hardly depend on what it has learnt there"
+        for row in table.rows
+        if row["check"] in {"random weights", "shuffled labels"} and not str(row["what"]).startswith("top 1 ")
+        if isinstance(shared := row["overlap"], Interval) and shared.estimate >= _SAME
+    ]
 
 
 # Side of SSIM's square window in cells, and its constants for values within 0..1 (Wang et al. 2004).

@@ -21,7 +21,7 @@ from ...runtime.methods.mask.trust import FEATURES, features_of
 from ...runtime.values.arrays import Values
 from ..data.clips import Tell, ignore, judged_clips
 from ..data.folder import Clip, SoundFolder, load_sound
-from ..faithfulness.conditions import Condition
+from ..faithfulness.conditions import Condition, conditions_of
 from ..report import Column, Report, Table
 from ..rescoring import rescore
 from ..settings import ConditionName, TrustSettings
@@ -101,12 +101,7 @@ def evaluate_trust(
     if manifest.stage("decoder") is None:
         raise MethodError(f"{manifest.name}: has no decoder, hence no masks to believe")
     clips, skipped = judged_clips(sounds, manifest, how, tell=tell, quiet=quiet)
-    conditions = [
-        Condition(name, manifest.sample_rate, how.seed, clips)
-        for name in dict.fromkeys(how.conditions or USUAL)
-    ]
-    for condition in conditions:
-        condition.check(clips)
+    conditions = conditions_of(how.conditions or USUAL, manifest.sample_rate, how.seed, clips)
     records: list[TrustRecord] = []
     with Progress(len(clips) * len(conditions), "judging", quiet=quiet) as bar:
         for condition in conditions:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from earmark.errors import DataError
 from earmark.evaluation.data.folder import Clip
-from earmark.evaluation.faithfulness.conditions import CONDITIONS, Condition, speech_files
+from earmark.evaluation.faithfulness.conditions import CONDITIONS, Condition, conditions_of, speech_files
 from earmark.evaluation.seeding import partner
 from earmark.evaluation.synthesis.backgrounds import speech_like
 
@@ -84,7 +84,7 @@ def test_mixtures_come_from_another_recording_and_class():
     one_class = [clip("x1"), clip("x2")]
     assert condition("mixture", one_class).partner_of(one_class[0]).name == "x2"
     with pytest.raises(DataError, match="another recording"):
-        condition("mixture", POOL[:2]).check(POOL[:2])
+        conditions_of(["mixture"], RATE, 0, POOL[:2])
 
 
 def test_silence_stays_silent_and_unknown_conditions_are_refused():
