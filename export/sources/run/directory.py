@@ -33,12 +33,6 @@ from .config import FORMAT, VERSION, AnyConfig, Config
 Row = Mapping[str, float | str]
 Record = TypeVar("Record")
 RunPart = Literal["classifier", "decoder", "interpreter", "apex"]
-_CONFIGS: dict[RunPart, str] = {
-    "classifier": "config.json",
-    "decoder": "decoder.json",
-    "interpreter": "interpreter.json",
-    "apex": "apex.json",
-}
 
 
 def holds_classifier(folder: Path) -> bool:
@@ -56,7 +50,7 @@ class RunDirectory:
     @property
     def config_path(self) -> Path:
         """The part's config."""
-        return self.path / _CONFIGS[self.part]
+        return self.path / ("config.json" if self.part == "classifier" else f"{self.part}.json")
 
     @property
     def weights_path(self) -> Path:
