@@ -12,9 +12,9 @@ transformers for the AST.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,6 +93,7 @@ class Panns(nn.Module):
 
 
 MODELS = {"ast": Ast, "panns": Panns}
+say = partial(print, flush=True)
 
 
 def augmented(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -155,12 +156,6 @@ def exported(model: nn.Module, rows: np.ndarray, path: Path) -> None:
         model, (torch.from_numpy(rows[:2].copy()),), str(path), dynamo=True, input_names=["features"],
         output_names=["logits"], dynamic_shapes=(shape,), external_data=False,
     )  # fmt: skip
-
-
-def say(text: str) -> None:
-    """A line on stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def rows_of(front: Described, paths: list[Path]) -> np.ndarray:

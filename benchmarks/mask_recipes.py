@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,19 +91,16 @@ def _options() -> argparse.Namespace:
 
 def _all(options: argparse.Namespace, tasks: list[list[str]]) -> None:
     """Run tasks in processes, `options.jobs` at a time; a failed one is told and left out."""
-    waiting, running = list(tasks), {}
-    while waiting or running:
-        while waiting and len(running) < options.jobs:
-            task = "/".join(waiting.pop(0))
-            log = (options.out / (task.replace("/", "-") + ".log")).open("w")
-            environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
-            command = [sys.executable, *sys.argv, "--only", task]
-            running[task] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        time.sleep(0.2)
-        for task, process in list(running.items()):
-            if process.poll() is not None:
-                del running[task]
-                print(f"{time.strftime('%H:%M:%S')} {task}: {process.returncode}", flush=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+
+    def run(task: list[str]) -> None:
+        command = [sys.executable, *sys.argv, "--only", "/".join(task)]
+        with (options.out / f"{'-'.join(task)}.log").open("w") as log:
+            done = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)
+        print(f"{time.strftime('%H:%M:%S')} {'/'.join(task)}: {done.returncode}", flush=True)
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(run, tasks))
 
 
 def _one(options: argparse.Namespace, task: list[str]) -> None:
@@ -144,9 +142,10 @@ def _one(options: argparse.Namespace, task: list[str]) -> None:
 
 def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -> dict[str, float]:
     """The figures of one decoder on the held-out fold."""
+    import numpy as np
     import torch
 
-    from earmark.evaluation.data.folder import list_sounds, load_sound
+    from earmark.evaluation.data.folder import level_gain, list_sounds, load_sound
     from earmark.export.sources.run.config import DecoderConfig
     from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.training.device import chosen_device
@@ -164,7 +163,8 @@ def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -
     RunDirectory(run, "decoder").fill(decoder)
     decoder.to(device).eval()
     clips = [clip for clip in list_sounds(options.data).clips if clip.fold == options.fold]
-    waves = [_level(load_sound(clip.path, source.sample_rate)) for clip in clips]
+    sounds = [load_sound(clip.path, source.sample_rate) for clip in clips]
+    waves = [sound * np.float32(level_gain(sound, "peak")) for sound in sounds]
     how = settings.mask_gain
     out: dict[str, float] = {}
     for domain, listen in (("spectrogram", False), ("listening", True)):
@@ -182,12 +182,6 @@ def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -
         out |= following(frozen, decoder, form, waves, how=how, listen=True)
         out |= _asked(frozen, decoder, form, waves, how)
     return out
-
-
-def _level(wave: Any) -> Any:
-    """As the pipeline levels clips: to a peak of 1."""
-    peak = float(abs(wave).max())
-    return wave / peak if peak > 0 else wave
 
 
 def _asked(frozen: Any, decoder: Any, form: Any, waves: list[Any], how: str) -> dict[str, float]:

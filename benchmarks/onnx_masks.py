@@ -10,7 +10,6 @@ the file. Both decoders are bundled and judged by listening on the same clips, p
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from measuring import run_main
 from torch import nn
 
 from earmark.evaluation.data.folder import list_sounds
+from earmark.evaluation.statistics import bootstrap
 from earmark.export.exporting import export_bundle
 from earmark.export.sources.onnx.file import load
 from earmark.export.sources.run.source import load as load_run
@@ -76,13 +76,6 @@ def faithfulness(figures: dict[str, np.ndarray]) -> np.ndarray:
     return figures["score"] - figures["removed"]
 
 
-def interval(differences: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
-    """95 % of the mean of paired differences [seeds, clips], over clips drawn again."""
-    clips = differences.shape[1]
-    means = [differences[:, random.integers(0, clips, clips)].mean() for _ in range(5000)]
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
-
-
 def main(
     data: Path,
     work: Path,
@@ -130,11 +123,11 @@ def main(
             "onnx": {name: float(values.mean()) for name, values in onnx.items()},
             "difference of faithfulness": float(paired[-1].mean()),
         }
-        sys.stdout.write(json.dumps(row) + "\n")
-        sys.stdout.flush()
-    low, high = interval(np.stack(paired), np.random.default_rng(0))
-    mean = float(np.stack(paired).mean())
-    sys.stdout.write(f"onnx - pytorch: {mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(paired)} seeds\n")
+        print(json.dumps(row), flush=True)
+    # Over clips drawn again, each with all its seeds.
+    clips = np.tile(np.arange(len(paired[0])), len(paired))
+    gap = bootstrap(np.concatenate(paired), clips, repeats=5000)
+    print(f"onnx - pytorch: {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {len(paired)} seeds")
 
 
 if __name__ == "__main__":
