@@ -94,7 +94,7 @@ def test_a_defect_and_a_lack_of_memory_are_answers_too(shipped, monkeypatch):
     begin, raised = Mask.begin, [MemoryError("40 GB"), ZeroDivisionError("division by zero")]
 
     def failing(self, context, sound, target):
-        if sound.input_samples == len(WAVE):
+        if context.opened.input_samples == len(WAVE):
             return begin(self, context, sound, target)
         raise raised.pop()
 
