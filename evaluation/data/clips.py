@@ -10,7 +10,7 @@ from ...progress import Progress
 from ...runtime.audio.listing import reason_lines, skipped_lines
 from ...runtime.bundle.manifest import Manifest
 from ..settings import ClipSettings
-from .folder import Clip, LeftOut, SoundFolder, list_sounds, load_sound
+from .folder import Clip, LeftOut, SoundFolder, list_sounds, load_sounds
 
 Tell = Callable[[str], None]
 
@@ -92,15 +92,11 @@ def _readable(
     faults: list[tuple[str, str]] = []
     with Progress(len(clips), "reading", quiet=quiet) as bar:
         for clip in bar.over(clips):
-            try:
-                own: list[str] = []
-                load_sound(clip.path, rate, own.append)
-                readable.append(clip)
-                faults += [(clip.name, fault) for fault in own]
-            except DataError as error:
-                if strict:
-                    raise
-                unreadable.append(LeftOut(clip.name, str(error)))
+            # One by one, so that no sound is kept.
+            good, _, bad = load_sounds([clip], rate, strict=strict)
+            readable += good
+            faults += [(clip.name, one.reason) for one in bad if one.used]
+            unreadable += [LeftOut(clip.name, one.reason) for one in bad if not one.used]
     for line in reason_lines(faults):
         tell(line)
     return readable, unreadable

@@ -26,7 +26,6 @@ from ..synthesis.one_shots import RECIPES
 from .parts import Mixture, Options
 from .sources import (
     SCENES,
-    Reader,
     active_part,
     any_background,
     at_peak,
@@ -34,6 +33,7 @@ from .sources import (
     fade,
     gain_db,
     placed,
+    reader,
     stretch,
     varied,
 )
@@ -83,7 +83,7 @@ class CleverHans:
         folders = Options(sounds=options.sounds, folds=options.folds, parts=wanted)
         labels = (*RECORDED, *SCENES)
         self._pools = by_fold(folders, labels) if self._recorded else None
-        self._reader = Reader(self.sample_rate)
+        self._read = reader(self.sample_rate)
         self.coughed = COUGHED[self._recorded]
 
     def labels(self, part: str) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ class CleverHans:
             hit = fade(sound.astype(np.float32), rate, 0.003)
             return hit, "synthesised", number, 1 + list(self.parts).index(part)
         source = self._pools.draw(_EXTRA.get(part, part), label, random)
-        piece = active_part(self._reader.read(source.path), rate, 0.8)
+        piece = active_part(self._read(source.path), rate, 0.8)
         if part == "train":
             piece = fade(varied(piece, random), rate)
         return piece, source.name, source.recording, source.fold
@@ -149,4 +149,4 @@ class CleverHans:
         if self._pools is None:
             return any_background(random, samples, self.sample_rate)
         source = self._pools.draw(_EXTRA.get(part, part), str(random.choice(SCENES)), random)
-        return stretch(self._reader.read(source.path), samples, random), source.name
+        return stretch(self._read(source.path), samples, random), source.name

@@ -14,7 +14,7 @@ from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
 from ..data.events import Event
 from .parts import Mixture, Options
-from .sources import SCENES, Reader, active_part, at_peak, by_fold, fade, gain_db, placed, stretch, varied
+from .sources import SCENES, active_part, at_peak, by_fold, fade, gain_db, placed, reader, stretch, varied
 
 FOREGROUND = ("baby_cry", "dog_bark", "person_sneeze", "rooster")
 SECONDS = 5.0
@@ -34,7 +34,7 @@ class Events:
 
     def __init__(self, options: Options) -> None:
         self._pools = by_fold(options, (*FOREGROUND, *SCENES))
-        self._reader = Reader(self.sample_rate)
+        self._read = reader(self.sample_rate)
 
     def labels(self, part: str) -> tuple[str, ...]:
         """The four kinds of event."""
@@ -44,7 +44,7 @@ class Events:
         """One event, sounding once or twice, in one background, between its gusts."""
         rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         source = self._pools.draw(part, label, random)
-        event = active_part(self._reader.read(source.path), rate, LONGEST_S)
+        event = active_part(self._read(source.path), rate, LONGEST_S)
         if part == "train":
             event = fade(varied(event, random, 0.2), rate)
         behind = self._pools.draw(part, str(random.choice(SCENES)), random)
@@ -55,7 +55,7 @@ class Events:
             lengths.pop()
         order = random.permutation(len(lengths))
         starts = dict(placed(order, lengths, samples, samples_of(0.05, rate), random))
-        sound = stretch(self._reader.read(behind.path), samples, random)
+        sound = stretch(self._read(behind.path), samples, random)
         for place in range(count, len(lengths)):
             _blow(sound[starts[place] : starts[place] + lengths[place]], float(random.uniform(*GUST_DB)))
         ratio = float(random.uniform(*RATIO_DB))

@@ -22,7 +22,7 @@ from ..data.folder import Clip, list_sounds
 from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
 from .parts import Mixture, Options
-from .sources import Reader, active_stretches, at_peak, gain_db, loudest_stretch, places, ramped
+from .sources import active_stretches, at_peak, gain_db, loudest_stretch, places, ramped, reader
 
 SCENES = "scenes"
 MINUTES = 5.0
@@ -45,7 +45,7 @@ class Field:
         self._samples = samples_of(60.0 * (options.minutes or MINUTES), self.sample_rate)
         asked = PER_MINUTE * (options.minutes or MINUTES) if options.events is None else options.events
         self._events = max(1, round(asked))
-        self._reader = Reader(self.sample_rate)
+        self._read = reader(self.sample_rate)
         self._clips = _dealt(options, ("test", "tune")) if options.sounds is not None else None
         self._labels = tuple(sorted(self._clips["test"] if self._clips else RECIPES))
         # A background that bears a label's name would be an event that nobody planted.
@@ -108,7 +108,7 @@ class Field:
             pool = self._clips[part][label]
             clip = pool[int(random.integers(len(pool)))]
             name = clip.name
-            sound = loudest_stretch(self._reader.read(clip.path), self.sample_rate, LONGEST_S)
+            sound = loudest_stretch(self._read(clip.path), self.sample_rate, LONGEST_S)
         loud = active_stretches(sound, self.sample_rate)
         level = np.sqrt(np.mean(np.concatenate([sound[start:end] for start, end in loud]) ** 2))
         if not level > 0:

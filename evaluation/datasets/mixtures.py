@@ -18,7 +18,6 @@ from ..data.events import Event
 from ..data.folder import list_sounds
 from .parts import Mixture, Options
 from .sources import (
-    Reader,
     Source,
     active_stretches,
     at_peak,
@@ -26,6 +25,7 @@ from .sources import (
     fade,
     gain_db,
     loudest_stretch,
+    reader,
     varied,
 )
 
@@ -48,7 +48,7 @@ class Mixtures:
         classes = list_sounds(options.sounds).labels if options.sounds is not None else ()
         self._pools = by_fold(options, classes)
         self._classes = tuple(classes)
-        self._reader = Reader(self.sample_rate)
+        self._read = reader(self.sample_rate)
 
     def labels(self, part: str) -> tuple[str, ...]:
         """The first label of a clip."""
@@ -101,7 +101,7 @@ class Mixtures:
 
         Root mean square 1 over what sounds.
         """
-        sound = self._reader.read(source.path)
+        sound = self._read(source.path)
         if part == "train":
             sound = varied(sound, random)
         sound = loudest_stretch(sound, self.sample_rate, float(random.uniform(*LENGTH_S)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -161,18 +162,9 @@ class Pools:
         return pool[int(random.integers(len(pool)))]
 
 
-class Reader:
-    """Reads sources at one rate and remembers them (a few tens of MB)."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
-        self._known: dict[Path, FloatArray] = {}
-
-    def read(self, path: Path) -> FloatArray:
-        """Mono [samples] at the reader's rate. Raises DataError for what is no sound."""
-        if path not in self._known:
-            self._known[path] = load_sound(path, self.sample_rate)
-        return self._known[path]
+def reader(sample_rate: int) -> Callable[[Path], FloatArray]:
+    """Reads sources, mono [samples] at one rate, and remembers them (a few tens of MB)."""
+    return cache(lambda path: load_sound(path, sample_rate))
 
 
 def active_stretches(sound: FloatArray, rate: int, floor_db: float = 25.0) -> list[tuple[int, int]]:

@@ -20,7 +20,6 @@ from .parts import Mixture, Options
 from .sources import (
     SCENES,
     Pools,
-    Reader,
     Source,
     active_part,
     any_background,
@@ -31,6 +30,7 @@ from .sources import (
     fade,
     gain_db,
     placed,
+    reader,
     stretch,
     varied,
 )
@@ -52,7 +52,7 @@ class _Spoken:
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
-        self._reader = Reader(self.sample_rate)
+        self._read = reader(self.sample_rate)
 
     def info(self) -> Mapping[str, Any]:
         """What the parts hold, and the gains."""
@@ -65,7 +65,7 @@ class _Spoken:
 
     def _clip(self, source: Source, part: str, label: str, random: np.random.Generator) -> Mixture:
         rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
-        sound = self._reader.read(source.path)
+        sound = self._read(source.path)
         if part == "train":
             sound = self._changed(sound, random)
         word = active_part(sound, rate, LONGEST_S, FLOOR_DB)
@@ -147,7 +147,7 @@ class Keyword:
     def __init__(self, options: Options) -> None:
         self._speech = by_speaker(options)
         self._scenes = by_fold(options, SCENES) if options.sounds is not None else None
-        self._reader = Reader(self.sample_rate)
+        self._read = reader(self.sample_rate)
 
     def labels(self, part: str) -> tuple[str, ...]:
         """The keyword, and speech without it (which has no events)."""
@@ -161,7 +161,7 @@ class Keyword:
         chosen += [
             self._speech.draw(part, str(random.choice(OTHERS)), random) for _ in range(random.integers(1, 4))
         ]
-        words = [self._word(self._reader.read(source.path), part, random) for source in chosen]
+        words = [self._word(self._read(source.path), part, random) for source in chosen]
         while sum(map(len, words)) > 0.9 * samples:
             words.pop()
             chosen.pop()
@@ -207,4 +207,4 @@ class Keyword:
         if self._scenes is None or random.random() < 0.5:
             return any_background(random, samples, self.sample_rate)
         source = self._scenes.draw(part, str(random.choice(SCENES)), random)
-        return stretch(self._reader.read(source.path), samples, random), source.name
+        return stretch(self._read(source.path), samples, random), source.name
