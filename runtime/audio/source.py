@@ -111,7 +111,7 @@ class BoundedSource:
         self.name, self.rate, self.channels = source.name, source.rate, source.channels
         self.flat, self.expected = source.flat, source.expected
         self.exceeded = False
-        self._source, self._most_s = source, most_s
+        self._source = source
         self._most = min(most_s * source.rate, most_values / source.channels)
 
     def blocks(self) -> Generator[FloatArray, None, None]:
