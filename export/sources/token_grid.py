@@ -28,11 +28,6 @@ class TokenGrid:
     order: Literal["frequency", "time"] = "frequency"
     skip: int = 1
 
-    def fits(self, tokens: int) -> bool:
-        """Whether so many tokens are whole rows."""
-        count = tokens - self.skip
-        return self.rows >= 1 and self.skip >= 0 and count >= 1 and count % self.rows == 0
-
     def feature_map(self, tokens: torch.Tensor) -> torch.Tensor:
         """Lay tokens out.
 
@@ -47,3 +42,9 @@ class TokenGrid:
         if self.order == "frequency":
             return placed.reshape(placed.shape[0], self.rows, -1, placed.shape[2]).permute(0, 3, 2, 1)
         return placed.reshape(placed.shape[0], -1, self.rows, placed.shape[2]).permute(0, 3, 1, 2)
+
+
+def fits(grid: TokenGrid, tokens: int) -> bool:
+    """Whether so many tokens are whole rows of a grid."""
+    count = tokens - grid.skip
+    return grid.rows >= 1 and grid.skip >= 0 and count >= 1 and count % grid.rows == 0

@@ -7,6 +7,7 @@ import torch
 from ....errors import SourceError
 from ....runtime.values.arrays import FloatArray
 from ..impulses import Cell, misplaced
+from ..token_grid import fits
 from .adapter import Adapter
 from .classifier import AdaptedClassifier
 
@@ -31,7 +32,7 @@ def doubts_of(
     tokens = adapter.feature_map(features)
     if tokens.dim() != 3:
         raise SourceError(f"{origin}: tokens of shape {list(tokens.shape)}; [B, N, D] is needed")
-    if not grid.fits(tokens.shape[1]):
+    if not fits(grid, tokens.shape[1]):
         raise SourceError(
             f"{origin}: {tokens.shape[1]} tokens but {grid.skip} are no whole number of {grid.rows} rows; "
             "correct skip and rows"

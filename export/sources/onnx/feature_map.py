@@ -19,7 +19,7 @@ from ....runtime.bundle.nodes import Nodes
 from ....runtime.values.arrays import FloatArray
 from ...graphs.heads import Head, Layer
 from ..impulses import Cell, misplaced
-from ..token_grid import TokenGrid
+from ..token_grid import TokenGrid, fits
 
 TAP = "feature_map"
 # Order of a tensor's axes after the batch: c channels, t time, f frequency, n tokens; c alone: an embedding.
@@ -257,7 +257,7 @@ def _placed(tensor: FloatArray, request: MapRequest, path: Path) -> FloatArray:
 
 def _unfolded(tokens: FloatArray, how: TokenGrid, path: Path) -> FloatArray:
     """Tokens [N, C] with axes of time and frequency."""
-    if not how.fits(len(tokens)):
+    if not fits(how, len(tokens)):
         raise SourceError(
             f"{path}: {len(tokens)} tokens but {how.skip} are no whole number of {how.rows} rows; correct "
             "--map-tokens ROWS,ORDER,SKIP"
