@@ -17,7 +17,7 @@ from .faithfulness.evaluate import evaluate_masks
 from .faithfulness.maskers import masker_by
 from .localisation.evaluate import evaluate_events
 from .localisation.localisers import by_function
-from .presets import TABLES, Preset, Table, preset_of
+from .presets import PRESETS, TABLES, Preset, Table, preset_of
 from .prototypes.evaluate import evaluate_prototypes
 from .questions import Explaining, name_of
 from .report import Table as Figures
@@ -124,7 +124,7 @@ def evaluate(
     else:
         report = evaluate_prototypes(explainer, sounds, how, more=functions, **told)
     figures: Figures = report.prototypes if table == "prototypes" else report.table
-    return Benchmark(figures, document_of(report.to_dict(), table, preset))
+    return Benchmark(figures, document_of(report.to_dict(), preset))
 
 
 def settings_of(
@@ -142,10 +142,9 @@ def settings_of(
     return made
 
 
-def document_of(report: dict[str, Any], table: Table, preset: str | None) -> dict[str, Any]:
+def document_of(report: dict[str, Any], preset: str | None) -> dict[str, Any]:
     """A report as JSON has it, where a preset was named with its citation."""
     if preset is None:
         return report
-    paper = preset_of(preset, table)
-    cited = {"name": preset, "citation": paper.citation, "differs": paper.differs}
-    return {"preset": cited, **report}
+    paper = PRESETS[preset]
+    return {"preset": {"name": preset, "citation": paper.citation, "differs": paper.differs}, **report}

@@ -82,7 +82,6 @@ def masks(
     and the part removed (FF). Rankings are cut to the area that the clip's own mask has. Exits with 1 where a
     clip or a folder could not be read and was left out.
     """
-    from ...evaluation.benchmark import document_of
     from ...evaluation.data.clips import listed_clips
     from ...evaluation.faithfulness.evaluate import evaluate_masks
     from ...evaluation.faithfulness.judge import AREAS
@@ -109,8 +108,8 @@ def masks(
     )
     if curves is not None:
         write_curves(curves, report.curves)
-    out = Output(**output)
-    out.give(report, report.table, _lines(report, out), document_of(report.to_dict(), "masks", preset))
+    out = Output(**output, preset=preset)
+    out.give(report, report.table, _lines(report, out))
     for name, one in report.conditions.items():
         for warning in one.warnings:
             tell(f"{name}: {warning}")

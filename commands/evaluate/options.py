@@ -61,27 +61,25 @@ class Output:
     """What was given of the options that say where a report goes.
 
     as_json: print it as JSON; intervals: print them, too; csv_file, records: files to be written
+    preset: the paper that is cited in the JSON
     """
 
     as_json: bool
     records: Path | None
     csv_file: Path | None = None
     intervals: bool = False
+    preset: str | None = None
 
-    def give(
-        self,
-        report: Report[Any],
-        table: Table,
-        text: Iterable[str],
-        document: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write the files, then print the text or the document, by default the report's own."""
+    def give(self, report: Report[Any], table: Table, text: Iterable[str]) -> None:
+        """Write the files, then print the text or the document."""
+        from ...evaluation.benchmark import document_of
+
         if self.csv_file is not None:
             write_file(self.csv_file, table.csv())
         if self.records is not None:
             write_lines(self.records, report.records)
         if self.as_json:
-            say_json(document or report.to_dict(), indent=2)
+            say_json(document_of(report.to_dict(), self.preset), indent=2)
         else:
             say(*text)
 

@@ -66,7 +66,6 @@ def events(
     Every row says when something sounded: AUC and average precision over the segments of a clip. Exits with 1
     where a clip could not be judged and was left out.
     """
-    from ...evaluation.benchmark import document_of
     from ...evaluation.data.folder import list_sounds
     from ...evaluation.localisation.evaluate import evaluate_events
     from ...evaluation.localisation.localisers import check_methods
@@ -92,7 +91,7 @@ def events(
         tell=tell,
         quiet=False,
     )
-    Output(**output, intervals=True).give(
+    Output(**output, intervals=True, preset=preset).give(
         report,
         report.table,
         [
@@ -101,7 +100,6 @@ def events(
             "",
             *report.table.text(intervals=True).split("\n"),
         ],
-        document_of(report.to_dict(), "events", preset),
     )
     fail_for(report.skipped)
 
@@ -170,14 +168,13 @@ def prototypes(
     where the matched place is removed. Exits with 1 where a clip or a folder could not be read and was left
     out.
     """
-    from ...evaluation.benchmark import document_of
     from ...evaluation.prototypes.evaluate import evaluate_prototypes
 
     paper = paper_of(preset, "prototypes")
     tell_paper(paper)
     settings = below(given, paper.settings).settings()
     report = _judged(evaluate_prototypes, bundle, data, settings, device)
-    out = Output(**output)
+    out = Output(**output, preset=preset)
     right = "" if settings.any_label else f"{report.right / report.clips:.1%} classified as labelled; "
     out.give(
         report,
@@ -187,7 +184,6 @@ def prototypes(
             "",
             *out.lines(report.prototypes),
         ],
-        document_of(report.to_dict(), "prototypes", preset),
     )
     fail_for(report.skipped)
 

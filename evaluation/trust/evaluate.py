@@ -114,9 +114,12 @@ def evaluate_trust(
         )
     features = np.array([list(one.features.values()) for one in records])
     recordings = [one.recording for one in records]
-    rows, models = [], []
+    rows, known_rows, models = [], [], []
     for name in ("kept", "removed"):
         holds = np.array([getattr(one, name) for one in records])
+        if manifest.trust is not None:
+            own: TrustModel = getattr(manifest.trust, name)
+            known_rows.append(_row(name, logistic(own.bias + features @ np.array(own.weights)), holds))
         likely = cross_fitted(features, holds, recordings)
         rows.append(_row(name, likely, holds, parts_of(recordings)))
         bias, weights = fit(features, holds, recordings)
@@ -139,7 +142,7 @@ def evaluate_trust(
         skipped=skipped,
         seed=how.seed,
         table=Table(_COLUMNS, rows),
-        known=Table(_COLUMNS, _known_rows(manifest.trust, features, records)),
+        known=Table(_COLUMNS, known_rows),
         spec=spec,
         records=records,
     )
@@ -173,19 +176,6 @@ def _row(
         "brier": float(np.mean((likely - holds) ** 2)),
         "base_brier": float(holds.mean() * (1.0 - holds.mean())),
     }
-
-
-def _known_rows(
-    spec: TrustSpec | None, features: Values, records: Sequence[TrustRecord]
-) -> list[dict[str, str | float]]:
-    """How well the bundle's own models foretell it."""
-    if spec is None:
-        return []
-    rows = []
-    for name, model in (("kept", spec.kept), ("removed", spec.removed)):
-        holds = np.array([getattr(one, name) for one in records])
-        rows.append(_row(name, logistic(model.bias + features @ np.array(model.weights)), holds))
-    return rows
 
 
 def _judged(engine: Engine, clip: Clip, condition: Condition) -> Iterator[TrustRecord]:
