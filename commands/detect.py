@@ -18,7 +18,6 @@ from ..runtime.registry import METHODS
 from .answer import about_demo
 from .console import require_stdout, tell
 from .inputs import Input, collect, tell_skipped
-from .method_options import MethodCommand, method_settings
 from .options import (
     Decorator,
     bundle_option,
@@ -33,7 +32,7 @@ from .options import (
     was_given,
 )
 from .paths import OutputFolder
-from .request_options import window_options, window_settings
+from .request_options import MethodCommand, method_settings, window_options, window_settings
 
 if TYPE_CHECKING:
     from ..runtime.audio.writing import SoundFormat

@@ -19,7 +19,6 @@ from ..runtime.scores.labels import SHOWN
 from .answer import ResultOutput, Shown, about_demo
 from .console import require_stdout
 from .inputs import Input, collect, tell_skipped
-from .method_options import MethodCommand, method_settings, refuse_options, takes_progress
 from .options import (
     bundle_option,
     device_option,
@@ -30,7 +29,16 @@ from .options import (
     refuse_given,
     require_sound,
 )
-from .request_options import saving_options, saving_settings, window_options, window_settings
+from .request_options import (
+    MethodCommand,
+    method_settings,
+    refuse_options,
+    saving_options,
+    saving_settings,
+    takes_progress,
+    window_options,
+    window_settings,
+)
 from .result_folders import result_folders, safe_name
 
 if TYPE_CHECKING:

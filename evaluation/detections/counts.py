@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from ...runtime.scores.windows import WindowScores
-from ...runtime.values.arrays import Values
+from ...runtime.values.arrays import FloatArray, Values
 from ..statistics import Interval, average_precision, bootstrap, roc_auc
 
 Flags = npt.NDArray[np.bool_]
@@ -255,9 +255,6 @@ def intervals(recordings: Sequence[Recording], seed: int) -> dict[str, Interval]
         return {key: interval(key) for key in Counts().figures(0.0)}
 
 
-Scores = npt.NDArray[np.float32]
-
-
 def holds_event(windows: WindowScores, events: Sequence[Occurrence]) -> Flags:
     """Whether each window shares with one of the events half of it, or half of the event if that is shorter.
 
@@ -290,7 +287,7 @@ class RankedWindows:
 
     labels: Sequence[str]
     truth: list[Flags] = field(default_factory=list)
-    scores: list[Scores] = field(default_factory=list)
+    scores: list[FloatArray] = field(default_factory=list)
 
     def add(self, windows: WindowScores, events: Sequence[Occurrence]) -> None:
         """Take the windows of one more recording with its events."""

@@ -17,8 +17,8 @@ from command_line import invoke as run
 
 import earmark
 from earmark.cli import VERBS
-from earmark.commands.derived_options import Derived
 from earmark.commands.evaluate.options import Output
+from earmark.commands.export import Derived
 from earmark.commands.graph_options import GraphOptions
 from earmark.commands.settings_options import option_names
 from earmark.evaluation.settings import (
