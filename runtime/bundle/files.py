@@ -6,9 +6,12 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ...errors import BundleError
-from .manifest import FileSpec
+
+if TYPE_CHECKING:
+    from .manifest import FileSpec
 
 MANIFEST = "bundle.json"
 # A link leads to wherever it is turned to after the check.
