@@ -1,4 +1,4 @@
-"""`earmark train`: what is learnt from a folder of sound, by a recipe (PyTorch)."""
+"""`earmark train`: what is learnt from a folder of sound, a recipe a file (PyTorch)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECIPES = {
 
 @click.group(
     cls=LazyGroup,
-    module=f"{__name__}.recipes",
+    module=f"{__name__}.{{name}}",
     lines=RECIPES,
     epilog=examples("earmark train classifier data -o run", "earmark train lmac run data"),
 )

@@ -47,7 +47,7 @@ _RUNNING: tuple[Decorator, ...] = (
     click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all]"),
     click.option("-q", "--quiet", is_flag=True, help="No progress bar."),
 )
-training_device_option: Decorator = click.option(
+device_option: Decorator = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
@@ -89,7 +89,7 @@ def over_source_options(what: str) -> Decorator:
     noise = folder_option(
         "--noise", "DIR", "Mix in recordings of noise from DIR instead of synthesised noise."
     )
-    return source_options(what, f"Where the {what} goes, if not SOURCE.", (noise, training_device_option))
+    return source_options(what, f"Where the {what} goes, if not SOURCE.", (noise, device_option))
 
 
 def source_options(what: str, out_help: str, more: Sequence[Decorator] = ()) -> Decorator:
