@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from msgspec import UNSET
+from torch.nn import functional
 
 from ...errors import DataError, RunError
 from ...evaluation.data.folder import list_sounds
@@ -35,6 +36,9 @@ from .scoring import judge, score, task_loss
 from .settings import ClassifierSettings, to_record
 from .sounds import Sounds, load_split, split_by
 from .summary import Faults, Summary
+
+# Training clips by which it is seen whether a classifier has learnt, evenly over all.
+_LOOKED_AT = 200
 
 
 def analysis_of(settings: ClassifierSettings) -> AnalysisSpec:
@@ -111,6 +115,8 @@ def train_classifier(
         run.write_weights(weights)
     rows = run.read_metrics()
     weights = run.read_weights()
+    learnt = config.build()
+    learnt.load_state_dict(weights)
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     figure = "f1" if several else "accuracy"
     return Summary(
@@ -120,6 +126,29 @@ def train_classifier(
         epochs=settings.epochs,
         parameters=sum(v.numel() for k, v in weights.items() if not k.endswith(buffers)),
         figures={figure: float(rows[-1][figure])} if rows and figure in rows[-1] else {},
+        warnings=_doubts(learnt.eval(), config, training),
+    )
+
+
+def _doubts(learnt: CompactClassifier, config: ClassifierConfig, training: Sounds) -> tuple[str, ...]:
+    """A warning of a classifier that gets less of its own clips right than half way from guessing to all."""
+    chosen = np.unique(np.linspace(0, len(training.clips) - 1, _LOOKED_AT).round().astype(int))
+    targets = torch.from_numpy(training.targets[chosen])
+    waveforms = [training.waveforms[index] for index in chosen.tolist()]
+    samples = samples_of(config.window_seconds, config.sample_rate)
+    scores = score(learnt, config.analysis, waveforms, samples, config.task)
+    # Always the most frequent label; where several may hold, all of them.
+    guesses = torch.ones_like(targets)
+    figure, what = "f1", "F1"
+    if config.task == "single_label":
+        guesses = functional.one_hot(targets.mean(dim=0).argmax(), targets.shape[1]).expand_as(targets)
+        figure, what = "accuracy", "share right"
+    right, guessed = (judge(one, targets, config.task)[figure] for one in (scores, guesses.float()))
+    if right >= 0.5 * (1.0 + guessed):
+        return ()
+    return (
+        f"the classifier has hardly learnt its own training clips ({what} {right:.2f}, {guessed:.2f} by "
+        "guessing): train it longer (--epochs), with another --seed or another --lr, before it is explained",
     )
 
 

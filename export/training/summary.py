@@ -41,6 +41,7 @@ class Summary:
         epochs: Epochs trained.
         parameters: Trained parameters.
         figures: Measured on the validation clips, by name; empty without any.
+        warnings: What the user should know before believing what was trained, one line each.
 
     """
 
@@ -50,6 +51,7 @@ class Summary:
     epochs: int
     parameters: int
     figures: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,11 @@ class OverSourceSummary(Summary):
     Attributes:
         multiply_adds: Of one window, by what was trained.
         classifier_multiply_adds: Of one window, by the classifier.
-        warnings: What the user should know before believing what was trained, one line each.
 
     """
 
     multiply_adds: float
     classifier_multiply_adds: float
-    warnings: tuple[str, ...] = ()
 
     @property
     def cost(self) -> float:

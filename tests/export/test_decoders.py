@@ -280,7 +280,8 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
 def test_masks_that_explain_nothing_are_told():
     assert doubts({"area": 0.997})[0].startswith("the masks keep everything (area 0.997)")
     assert doubts({"area": 0.001})[0].startswith("the masks keep next to nothing (area 0.001)")
-    assert doubts({"area": 0.3}) == doubts({}) == ()
+    assert "(FF 0.05)" in doubts({"area": 0.02, "faithfulness": 0.05})[0]
+    assert doubts({"area": 0.3, "faithfulness": 0.2}) == doubts({"area": 0.3}) == doubts({}) == ()
 
 
 def test_a_reference_decoder_has_a_rate_of_its_own():

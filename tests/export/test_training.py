@@ -90,7 +90,7 @@ def stop_after(arguments, metrics: Path, epochs: int, how: int) -> tuple[int, st
     return process.wait(60), process.communicate()[1]
 
 
-def test_it_learns(run):
+def test_it_learns(run, data):
     rows = [json.loads(line) for line in (run / "classifier_metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, 13))
     assert rows[-1]["loss"] < rows[0]["loss"]
@@ -99,6 +99,8 @@ def test_it_learns(run):
     config = json.loads((run / "config.json").read_text())
     assert config["labels"] == ["high", "low", "noise"]
     assert config["licence"] == "CC0-1.0"
+    again = ClassifierSettings(epochs=12, exact=True, **FORM)
+    assert train_classifier(data, run, again, ClassifierOptions(resume=True)).warnings == ()
     names = {path.name for path in run.iterdir()}
     assert not [name for name in names if "resume" in name or name.endswith((".part", ".pt", ".pkl"))]
 
@@ -351,6 +353,9 @@ def test_without_validation(data, tmp_path):
     form = {key: value for key, value in FORM.items() if key != "val_fold"}
     summary = train_classifier(data, tmp_path / "run", ClassifierSettings(epochs=1, **form))
     assert (summary.clips, summary.validation_clips, summary.figures) == (24, 0, {})
+    # A third is right by guessing.
+    assert "has hardly learnt its own training clips (share right 0." in summary.warnings[0]
+    assert ", 0.33 by guessing)" in summary.warnings[0]
     summary = train_lmac(tmp_path / "run", data, LmacSettings(epochs=1, width=4))
     assert "area" not in summary.figures
     summary = train_lmac(

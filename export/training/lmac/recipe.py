@@ -31,6 +31,8 @@ from .mixtures import MixtureBatches
 
 # Mean areas of masks by which something is explained.
 _LEAST_AREA, _MOST_AREA = 0.005, 0.9
+# What the class loses without what they keep, as a score; less is hardly anything.
+_LEAST_LOSS = 0.1
 
 
 def train_lmac(
@@ -122,15 +124,20 @@ def train_lmac(
 
 
 def doubts(figures: Mapping[str, Any]) -> tuple[str, ...]:
-    """Warnings of masks by which nothing is explained, as their mean area tells, 0..1."""
-    area = figures.get("area")
-    if area is None or _LEAST_AREA <= area <= _MOST_AREA:
-        return ()
-    what = "everything" if area > _MOST_AREA else "next to nothing"
-    return (
-        f"the masks keep {what} (area {area:.3f}), so they explain nothing: train again with a lower --lr, "
-        f"another --seed or a {'higher' if area > _MOST_AREA else 'lower'} --area-weight",
-    )
+    """Warnings of masks by which nothing is explained, by their mean area and faithfulness, 0..1."""
+    area, lost = figures.get("area"), figures.get("faithfulness")
+    if area is not None and not _LEAST_AREA <= area <= _MOST_AREA:
+        what = "everything" if area > _MOST_AREA else "next to nothing"
+        return (
+            f"the masks keep {what} (area {area:.3f}), so they explain nothing: train again with a lower "
+            f"--lr, another --seed or a {'higher' if area > _MOST_AREA else 'lower'} --area-weight",
+        )
+    if lost is not None and lost < _LEAST_LOSS:
+        return (
+            f"without what the masks keep the class hardly loses anything (FF {lost:.2f}), so they explain "
+            "little: see that the classifier is sure of these sounds, train longer, or with another --seed",
+        )
+    return ()
 
 
 def _fit(
