@@ -17,6 +17,7 @@ from .options import (
     fail_for_left_out,
     settings_of,
     tell_left_out,
+    tell_warnings,
     training_options,
 )
 
@@ -50,7 +51,6 @@ def classifier(data: Path, run: Path, options: ClassifierOptions, given: Given[C
     elif "f1" in summary.figures:
         figures = f", F1 {summary.figures['f1']:.3f} on {summary.validation_clips} validation clips"
     tell(f"{run}: {summary.parameters} parameters, {summary.clips} clips{figures}")
-    for warning in summary.warnings:
-        tell(f"warning: {warning}")
+    tell_warnings(summary)
     tell(f"next: earmark train lmac {run} {data}")
     fail_for_left_out(summary.left_out)

@@ -19,6 +19,7 @@ from .options import (
     require_packages,
     settings_of,
     tell_left_out,
+    tell_warnings,
     training_options,
 )
 
@@ -64,6 +65,7 @@ def l2i(source: TrainedOver, data: Path, options: InterpreterOptions, given: Giv
         f"{run}: {summary.components} components, {summary.parameters} parameters, {summary.cost:.0%} of the "
         f"classifier's multiply-adds{_validation(summary.figures)}"
     )
+    tell_warnings(summary)
     tell(f"next: earmark export {source.exported} -o BUNDLE")
     fail_for_left_out(summary.left_out)
 

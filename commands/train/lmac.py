@@ -17,6 +17,7 @@ from .options import (
     over_source_options,
     settings_of,
     tell_left_out,
+    tell_warnings,
     training_options,
 )
 
@@ -53,7 +54,6 @@ def lmac(source: TrainedOver, data: Path, options: OverSourceOptions, given: Giv
         f"{run}: decoder of {summary.parameters} parameters, {summary.cost:.0%} of the classifier's "
         f"multiply-adds{figures}"
     )
-    for warning in summary.warnings:
-        tell(f"warning: {warning}")
+    tell_warnings(summary)
     tell(f"next: earmark export {source.exported} -o BUNDLE")
     fail_for_left_out(summary.left_out)

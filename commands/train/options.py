@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ...export.source.exportable import Exportable
     from ...export.sources.run.directory import RunPart
     from ...export.training.settings import Settings
-    from ...export.training.summary import Faults
+    from ...export.training.summary import Faults, Summary
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,12 @@ def tell_left_out(left_out: Faults) -> None:
         tell(f"left out {clip}: {reason}")
     for line in reason_lines(left_out.damaged):
         tell(line)
+
+
+def tell_warnings(summary: Summary) -> None:
+    """What to know before believing what was trained, on stderr."""
+    for warning in summary.warnings:
+        tell(f"warning: {warning}")
 
 
 def fail_for_left_out(left_out: Faults) -> None:

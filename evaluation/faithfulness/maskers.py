@@ -36,8 +36,6 @@ _BANDS = 16
 _SLICES = 20
 
 Compute = Callable[[Engine, Window, int, np.random.Generator], FloatArray]
-
-
 # What the interpreter's graph gives for a window: "activations" [K, T], "pooled" [K].
 Outputs = Mapping[str, FloatArray]
 # (dictionary, the interpreter's outputs, target, random) -> indices of components.
