@@ -126,12 +126,10 @@ def main(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120,
         ("score of the class in the mixture", answers.before),
         ("score of the class in what is kept", answers.after),
     ):
-        found = bootstrap(values, answers.groups)
-        print(f"{name:<52}{found.estimate:7.2f}  [{found.low:.2f}, {found.high:.2f}]")
+        print(f"{name:<54} {bootstrap(values, answers.groups):.2f}")
     for kind, values in answers.clean.items():
         for name, column in zip(("fwSegSNR, dB", "log kurtosis ratio"), values.T, strict=True):
-            found = bootstrap(column, answers.groups)
-            print(f"{kind + ': ' + name:<52}{found.estimate:7.2f}  [{found.low:.2f}, {found.high:.2f}]")
+            print(f"{kind + ': ' + name:<54} {bootstrap(column, answers.groups):.2f}")
 
 
 def _unit(wave: np.ndarray, samples: int) -> np.ndarray:

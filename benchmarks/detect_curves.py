@@ -225,7 +225,7 @@ def report(name: str, events: int, tune: Mapping[str, np.ndarray], test: Mapping
 
             gaps.append(bootstrap(np.arange(scenes), statistic=along, repeats=1000))
         found, false, _ = here[at].sum(axis=0)
-        cells = [f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}]" for one in gaps]
+        cells = [f"{one:+.1f}" for one in gaps]
         fixed = "{}, {} false, {} of another label".format(*here[half].sum(axis=0))
         print(f"| {way} | {fixed} | {THRESHOLDS[at]:.3f} | {found} | {false} | {' | '.join(cells)} |")
 

@@ -59,7 +59,7 @@ def main(
         (out / f"{run_}.json").write_text(json.dumps(rows, indent=1))
         return
     started = time.perf_counter()
-    report: dict[str, object] = {"date": time.strftime("%Y-%m-%d"), "device": device}
+    report: dict[str, str | list[Row] | None] = {"date": time.strftime("%Y-%m-%d"), "device": device}
     lines = [f"# {device}, {report['date']}", ""]
     for name in part or PARTS:
         begun = time.perf_counter()
@@ -92,7 +92,7 @@ def run_part(name: str, out: Path, work: Path, device: str) -> str | None:
     return None if code == 0 else f"ended with {code}: see {name}.log"
 
 
-def table(rows: list[dict[str, object]]) -> list[str]:
+def table(rows: list[Row]) -> list[str]:
     """Rows as a table in Markdown; their keys are its head."""
     head = list(dict.fromkeys(key for row in rows for key in row))
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]

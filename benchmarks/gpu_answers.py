@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gpu_place import CPU, CUDA, RATE, Place, Row, sounds
@@ -109,7 +108,7 @@ def parity(place: Place) -> list[Row]:
 def failures(place: Place) -> list[Row]:
     """What a user reads when something is wrong: each is one line, none falls back in silence."""
     wave = sounds(1)[0]
-    cases: dict[str, dict[str, Any]] = {
+    cases: dict[str, dict[str, str | list[str | tuple[str, dict[str, str]]]]] = {
         "a GPU that is not there": {"device": "cuda:7"},
         "TensorRT": {"device": "tensorrt"},
         "an option that does not exist": {"providers": [(CUDA, {"nonsense": "1"}), CPU]},

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from measuring import in_turn
@@ -15,7 +14,8 @@ import earmark
 from earmark.runtime.bundle.open import read_manifest
 from earmark.runtime.explainer import SHIPPED
 
-Row = dict[str, Any]
+# A row of a table: the heads of its columns, and what stands there.
+Row = dict[str, str | float]
 RATE = 16_000
 BATCHES = (1, 8, 32, 128)
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

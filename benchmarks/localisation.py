@@ -16,17 +16,20 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from measuring import run_main
 
 import earmark
 from earmark.evaluation.data.events import read_events
@@ -38,6 +41,7 @@ from earmark.evaluation.localisation.evaluate import (
     segment_labels,
 )
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
+from earmark.evaluation.settings import Rule
 from earmark.evaluation.statistics import average_precision, roc_auc
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.segments.settings import SegmentSettings
@@ -47,6 +51,57 @@ FROM_MASK = (40, 200)
 # The paper's rows: forest by its unsigned importance, the linear ones by their coefficients.
 REFERENCE = {"RF": ("forest", False), "LR": ("least_squares", True), "SHAP": ("kernel_shap", True)}
 Rows = Iterator[tuple[str, Importance, float]]
+
+
+class Line(msgspec.Struct, kw_only=True):
+    """A clip and method in a results file, as `run` writes it, or `earmark evaluate events --records`.
+
+    half, overlap90: ROC AUC by the two rules, and the average precision; auc, precision: by the one of
+    `evaluate`; null where the clip has not both kinds of segments
+    """
+
+    set: str = ""
+    part: str = ""
+    bundle_id: str = ""
+    seed: int = 0
+    clip: str
+    label: str
+    method: str
+    recording: str
+    correct: bool = True
+    calls: int
+    seconds: float
+    scoring_seconds: float = 0.0
+    r2: float | None = None
+    pairs: int | None = None
+    half: float | None = None
+    half_ap: float | None = None
+    overlap90: float | None = None
+    overlap90_ap: float | None = None
+    auc: float | None = None
+    precision: float | None = None
+    importance: list[float] = []
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str, str]:
+        """What is done once."""
+        return self.set, self.part, self.bundle_id, self.seed, self.clip, self.method
+
+    def record(self, rule: Rule) -> EventRecord:
+        """What is judged by a rule."""
+        auc, precision = (self.half, self.half_ap) if rule == "half" else (self.overlap90, self.overlap90_ap)
+        auc, precision = self.auc if auc is None else auc, self.precision if precision is None else precision
+        return EventRecord(
+            method=self.method,
+            clip=self.clip,
+            label=self.label,
+            recording=self.recording,
+            correct=self.correct,
+            auc=math.nan if auc is None else auc,
+            precision=math.nan if precision is None else precision,
+            calls=self.calls,
+            seconds=self.seconds,
+        )
 
 
 class Replay:
@@ -118,43 +173,25 @@ def _others(task: LocalisationTask, wanted: Callable[[str], bool]) -> Rows:
             yield name, found, time.perf_counter() - started
 
 
-@click.group()
-def main() -> None:
-    """Benchmark of localisation."""
-
-
-@main.command()
-@click.argument("name")
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option("--clips", default=30, show_default=True)
-@click.option("--reference-clips", default=12, show_default=True)
-@click.option("--only", metavar="LIST", help="These methods only, e.g. mask,mask_alone.")
-@click.option("--seed", default=0, show_default=True)
-@click.option(
-    "--every", type=(int, int), default=(1, 0), metavar="N I", help="Every N-th clip, from the I-th on."
-)
 def run(
     name: str,
     bundle: Path,
     data: Path,
     results: Path,
-    clips: int,
-    reference_clips: int,
-    only: str | None,
-    seed: int,
-    every: tuple[int, int],
+    *,
+    clips: int = 30,
+    reference_clips: int = 12,
+    only: str | None = None,
+    seed: int = 0,
+    every: Sequence[int] = (1, 0),
 ) -> None:
-    """Explain the clips of DATA (with its events.csv) with BUNDLE; NAME is the set's."""
+    """Explain the clips of DATA (with its events.csv) with BUNDLE; NAME is the set's.
+
+    only: these methods, as mask,mask_alone; every: N I for every N-th clip, from the I-th on
+    """
     explainer = earmark.load(bundle, device="cpu")
-    about = {
-        "set": name,
-        "part": data.name,
-        "bundle_id": engine_of(explainer).manifest.bundle_id,
-        "seed": seed,
-    }
-    done = {_key(line) for line in _lines(results)} if results.exists() else set()
+    bundle_id = engine_of(explainer).manifest.bundle_id
+    done = {line.key for line in _lines(results)} if results.exists() else set()
     annotations = list(read_events(data / "events.csv", list_sounds(data), explainer.labels).clips)
     # Drawn once more, so that the first few clips are of every label.
     order = np.random.default_rng(seed).permutation(len(annotations))
@@ -167,62 +204,68 @@ def run(
             chosen.append((clip, task))
         if len(chosen) == clips:
             break
-    click.echo(f"{name}: {len(chosen)} clips, classified as labelled", err=True)
+    print(f"{name}: {len(chosen)} clips, classified as labelled", file=sys.stderr)
     for part, count in ((_others, clips), (_ours, clips), (_reference, reference_clips)):
         for clip, task in chosen[every[1] : count : every[0]]:
 
             def wanted(method: str, clip: Any = clip) -> bool:
                 if only is not None and method not in only.split(","):
                     return False
-                return _key({**about, "clip": clip.clip.name, "method": method}) not in done
+                return (name, data.name, bundle_id, seed, clip.clip.name, method) not in done
 
             for method, found, seconds in part(task, wanted):
-                record = {**about, "clip": clip.clip.name, "label": clip.label, "method": method}
-                record |= {
-                    "recording": clip.clip.recording,
-                    "calls": found.calls,
-                    "seconds": round(seconds, 4),
-                }
-                record |= {"scoring_seconds": round(found.scoring_seconds, 4), **found.facts}
-                for rule in ("half", "overlap90"):
-                    truth = segment_labels(clip.events, task.edges, rule)
-                    record[rule] = roc_auc(truth, found.importance)
-                    record[f"{rule}_ap"] = average_precision(truth, found.importance)
-                record["importance"] = [float(f"{value:.5g}") for value in found.importance]
-                with results.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(record) + "\n")
-                done.add(_key(record))
+                halves, rests = (
+                    segment_labels(clip.events, task.edges, rule) for rule in ("half", "overlap90")
+                )
+                line = Line(
+                    set=name,
+                    part=data.name,
+                    bundle_id=bundle_id,
+                    seed=seed,
+                    clip=clip.clip.name,
+                    label=clip.label,
+                    method=method,
+                    recording=clip.clip.recording,
+                    calls=found.calls,
+                    seconds=round(seconds, 4),
+                    scoring_seconds=round(found.scoring_seconds, 4),
+                    half=roc_auc(halves, found.importance),
+                    half_ap=average_precision(halves, found.importance),
+                    overlap90=roc_auc(rests, found.importance),
+                    overlap90_ap=average_precision(rests, found.importance),
+                    importance=[float(f"{value:.5g}") for value in found.importance],
+                    **found.facts,
+                )
+                with results.open("ab") as stream:
+                    stream.write(msgspec.json.encode(line) + b"\n")
+                done.add(line.key)
 
 
-@main.command()
-@click.argument("results", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
-@click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
-@click.option("--same-clips", is_flag=True, help="Only the clips that the reference explained too.")
-@click.option("--markdown", is_flag=True)
-@click.option("--method", default="smooth 200", show_default=True, help="Held against the pooled forest.")
-@click.option("--together", is_flag=True, help="Take all sets as one: the same clips with several bundles.")
 def table(
-    results: tuple[Path, ...], rule: str, same_clips: bool, markdown: bool, method: str, together: bool
+    results: Sequence[Path],
+    *,
+    rule: Rule = "half",
+    same_clips: bool = False,
+    markdown: bool = False,
+    method: str = "smooth 200",
+    together: bool = False,
 ) -> None:
-    """Print a table a set, and the paired difference between a method and the pooled forest."""
+    """Print a table a set, and the paired difference between a method and the pooled forest.
+
+    same_clips: only those that the reference explained too
+    together: all sets as one, the same clips with several bundles
+    """
     for name, found in _localisations(results, rule, same_clips, together).items():
         table = found.table()
         shown = table.markdown(intervals=True) if markdown else table.text(intervals=True)
-        click.echo(f"\n{name}\n{shown}")
+        print(f"\n{name}\n{shown}")
         for other in ("RF-noise 3007", "RF-zeros 3007"):
             if other in found.methods():
                 gap = found.difference(method, other)
-                click.echo(
-                    f"{method} minus {other}: {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], "
-                    f"{gap.count} clips"
-                )
+                print(f"{method} minus {other}: {gap:+.3f}, {gap.count} clips")
 
 
-@main.command()
-@click.argument("results", type=click.Path(exists=True, path_type=Path))
-@click.argument("picture", type=click.Path(path_type=Path))
-@click.option("--rule", type=click.Choice(["half", "overlap90"]), default="half", show_default=True)
-def plot(results: Path, picture: Path, rule: str) -> None:
+def plot(results: Path, picture: Path, *, rule: Rule = "half") -> None:
     """Draw calls against AUC."""
     figure = Figure(figsize=(6.0, 3.4), dpi=110)
     axes = figure.subplots()
@@ -250,19 +293,13 @@ def plot(results: Path, picture: Path, rule: str) -> None:
     _save(figure, picture)
 
 
-@main.command()
-@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
-@click.argument("data", type=click.Path(exists=True, path_type=Path))
-@click.argument("clip")
-@click.argument("picture", type=click.Path(path_type=Path))
-@click.option("--label", help="The label explained. [default: the one predicted]")
-def picture(bundle: Path, data: Path, clip: str, picture: Path, label: str | None) -> None:
+def picture(bundle: Path, data: Path, clip: str, picture: Path, *, label: str | None = None) -> None:
     """Draw the spectrogram of CLIP in DATA, what its segments weigh, and where the events truly lie."""
     explainer = earmark.load(bundle, device="cpu")
     result = explainer.explain(data / clip, target=label, methods=["segments"])
     found = result.segments
     if found is None:
-        raise click.ClickException("the bundle gives no segments")
+        raise SystemExit("the bundle gives no segments")
     with (data / "events.csv").open(encoding="utf-8") as stream:
         spans = [
             (float(r["start_s"]), float(r["end_s"])) for r in csv.DictReader(stream) if r["clip"] == clip
@@ -292,39 +329,27 @@ def _save(figure: Figure, picture: Path) -> None:
 
 
 def _localisations(
-    results: tuple[Path, ...], rule: str, same_clips: bool, together: bool = False
+    results: Sequence[Path], rule: Rule, same_clips: bool, together: bool = False
 ) -> dict[str, Localisation]:
     """A localisation a set, or one of all."""
-    lines: dict[str, list[dict[str, Any]]] = {}
+    lines: dict[str, list[Line]] = {}
     for path in results:
         for line in _lines(path):
-            own = line.get("set", path.stem)
+            own = line.set or path.stem
             name = ", ".join(path.stem for path in results) if together else own
-            lines.setdefault(name, []).append({**line, "clip": f"{own}/{line['clip']}"})
+            lines.setdefault(name, []).append(msgspec.structs.replace(line, clip=f"{own}/{line.clip}"))
     found = {}
     for name, some in lines.items():
-        if same_clips:
-            both = {line["clip"] for line in some if line["method"].startswith("RF-")}
-            some = [line for line in some if not both or line["clip"] in both]  # noqa: PLW2901
-        found[name] = Localisation([_record(line, rule) for line in some])
+        both = {line.clip for line in some if line.method.startswith("RF-")} if same_clips else set()
+        found[name] = Localisation([line.record(rule) for line in some if not both or line.clip in both])
     return found
 
 
-def _record(line: dict[str, Any], rule: str) -> EventRecord:
-    """What `run` wrote of a clip and method, or `earmark evaluate events --records`."""
-    known = {"correct": True, "auc": line.get(rule), "precision": line.get(f"{rule}_ap"), **line}
-    return EventRecord(**{field.name: known[field.name] for field in fields(EventRecord)})
-
-
-def _lines(results: Path) -> Iterator[dict[str, Any]]:
+def _lines(results: Path) -> Iterator[Line]:
     with results.open(encoding="utf-8") as stream:
         for line in stream:
-            yield json.loads(line)
-
-
-def _key(line: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(line[name] for name in ("set", "part", "bundle_id", "seed", "clip", "method"))
+            yield msgspec.convert(json.loads(line), Line)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(run, table, plot, picture)

@@ -1,6 +1,6 @@
 """Recipes of the L-MAC decoder side by side: classifiers and decoders of several seeds, trained and judged.
 
-    python benchmarks/mask_recipes.py DATA OUT --train-folds 1-2 --fold 3 --seeds 0,1,2 --jobs 8
+    python benchmarks/mask_recipes.py DATA OUT --train-folds 1-2 --fold 3 --seeds 0 1 2 --jobs 8
 
 Every recipe is a set of LmacSettings (RECIPES below). Judged on the held-out fold, mean and deviation
 over seeds, in the spectrogram domain and by listening (the kept sound and the removed sound fed back as
@@ -12,31 +12,46 @@ fold 4 is looked at once. What is done already in OUT is not done again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from measuring import options_of
+from measuring import given
+
+
+class Recipe(TypedDict, total=False):
+    """Fields of `LmacSettings` that are not at their defaults."""
+
+    targets: Literal["predicted", "any"]
+    mask_gain: Literal["log", "linear"]
+    listened: bool
+    out_score_weight: float
+    gain_weight: float
+    area_weight: float
+    smooth_weight: float
+    epochs: int
+
 
 # As the decoder was trained before: a mask on log-magnitudes, judged by its spectrogram.
-_BEFORE: dict[str, Any] = {
+_BEFORE: Recipe = {
     "targets": "predicted",
     "mask_gain": "log",
     "listened": False,
     "out_score_weight": 6.5,
     "epochs": 40,
 }
-_LINEAR: dict[str, Any] = {**_BEFORE, "mask_gain": "linear"}
-_LISTENED: dict[str, Any] = {**_LINEAR, "listened": True}
-_OUT10: dict[str, Any] = {**_LISTENED, "out_score_weight": 10.0}
-_ANY: dict[str, Any] = {"targets": "any"}
-RECIPES: dict[str, dict[str, Any]] = {
+_LINEAR: Recipe = {**_BEFORE, "mask_gain": "linear"}
+_LISTENED: Recipe = {**_LINEAR, "listened": True}
+_OUT10: Recipe = {**_LISTENED, "out_score_weight": 10.0}
+_ANY: Recipe = {"targets": "any"}
+RECIPES: dict[str, Recipe] = {
     "log": _BEFORE,
     "log-any": {**_BEFORE, **_ANY},
     "linear": _LINEAR,
@@ -58,94 +73,97 @@ RECIPES: dict[str, dict[str, Any]] = {
 PAIRS = 120
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Settings:
+    """What is trained and judged, and how many at a time.
+
+    epochs: of classifier and decoders alike, to try the script; only: the one thing that this process does
+    """
+
+    data: Path
+    out: Path
+    _: KW_ONLY
+    train_folds: str = "1-3"
+    fold: int = 4
+    seeds: Sequence[int] = (0, 1, 2)
+    recipes: Sequence[str] = tuple(RECIPES)
+    jobs: int = 2
+    threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    epochs: int | None = None
+    only: str | None = None
+
+
+def main(settings: Settings) -> None:
     """Train and judge what is asked for, each in a process of its own."""
-    options = _options()
-    options.out.mkdir(parents=True, exist_ok=True)
-    for seed in options.seeds:
-        (options.out / f"s{seed}").mkdir(exist_ok=True)
-    _all(options, [["classifier", str(seed)] for seed in options.seeds])
-    _all(options, [["recipe", str(seed), name] for name in options.recipes for seed in options.seeds])
-    _table(options)
+    if settings.only:
+        _one(settings, settings.only.split("/"))
+        return
+    settings.out.mkdir(parents=True, exist_ok=True)
+    for seed in settings.seeds:
+        (settings.out / f"s{seed}").mkdir(exist_ok=True)
+    _all(settings, [["classifier", str(seed)] for seed in settings.seeds])
+    _all(settings, [["recipe", str(seed), name] for name in settings.recipes for seed in settings.seeds])
+    _table(settings)
 
 
-def _options() -> argparse.Namespace:
-    parser = options_of(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--train-folds", default="1-3")
-    parser.add_argument("--fold", type=int, default=4)
-    parser.add_argument("--seeds", type=lambda text: [int(one) for one in text.split(",")], default=[0, 1, 2])
-    parser.add_argument("--recipes", type=lambda text: text.split(","), default=list(RECIPES))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--epochs", type=int, help="of classifier and decoders alike, to try the script")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.only:
-        _one(options, options.only.split("/"))
-        sys.exit(0)
-    return options
-
-
-def _all(options: argparse.Namespace, tasks: list[list[str]]) -> None:
-    """Run tasks in processes, `options.jobs` at a time; a failed one is told and left out."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+def _all(settings: Settings, tasks: list[list[str]]) -> None:
+    """Run tasks in processes, `settings.jobs` at a time; a failed one is told and left out."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
 
     def run(task: list[str]) -> None:
         command = [sys.executable, *sys.argv, "--only", "/".join(task)]
-        with (options.out / f"{'-'.join(task)}.log").open("w") as log:
+        with (settings.out / f"{'-'.join(task)}.log").open("w") as log:
             done = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)
         print(f"{time.strftime('%H:%M:%S')} {'/'.join(task)}: {done.returncode}", flush=True)
 
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(settings.jobs) as pool:
         list(pool.map(run, tasks))
 
 
-def _one(options: argparse.Namespace, task: list[str]) -> None:
+def _one(settings: Settings, task: list[str]) -> None:
     """Train and judge one classifier or one decoder."""
     import torch
 
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(settings.threads)
     from earmark.export.training.classifier import train_classifier
     from earmark.export.training.lmac.recipe import train_lmac
     from earmark.export.training.options import ClassifierOptions, OverSourceOptions
     from earmark.export.training.settings import ClassifierSettings, LmacSettings
 
-    first, _, last = options.train_folds.partition("-")
+    first, _, last = settings.train_folds.partition("-")
     folds = tuple(range(int(first), int(last or first) + 1))
     what, seed = task[0], int(task[1])
-    split: dict[str, Any] = {"seed": seed, "train_folds": folds, "val_fold": options.fold}
-    few = {} if options.epochs is None else {"epochs": options.epochs}
-    base = options.out / f"s{seed}" / "classifier"
+    split = {"seed": seed, "train_folds": folds, "val_fold": settings.fold}
+    few = {} if settings.epochs is None else {"epochs": settings.epochs}
+    base = settings.out / f"s{seed}" / "classifier"
     if what == "classifier":
         train_classifier(
-            options.data,
+            settings.data,
             base,
             ClassifierSettings(**split, **few),
-            ClassifierOptions(device=options.device, resume=(base / "config.json").exists()),
+            ClassifierOptions(device=settings.device, resume=(base / "config.json").exists()),
         )
         return
-    run = options.out / f"s{seed}" / task[2]
+    run = settings.out / f"s{seed}" / task[2]
     figures = run.with_suffix(".json")
     if figures.exists():
         return
-    settings = LmacSettings(**{**split, **RECIPES[task[2]], **few})
+    recipe = LmacSettings(**{**split, **RECIPES[task[2]], **few})
     started = time.perf_counter()
     resume = (run / "decoder.json").exists()
-    running = OverSourceOptions(out=run, device=options.device, resume=resume)
-    train_lmac(base, options.data, settings, running)
-    record = {"seconds": time.perf_counter() - started, **_judged(options, base, run, settings)}
+    running = OverSourceOptions(out=run, device=settings.device, resume=resume)
+    train_lmac(base, settings.data, recipe, running)
+    record = {"seconds": time.perf_counter() - started, **_judged(settings, base, run, recipe)}
     figures.write_text(json.dumps(record))
 
 
-def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -> dict[str, float]:
+def _judged(settings: Settings, base: Path, run: Path, recipe: Any) -> dict[str, float]:
     """The figures of one decoder on the held-out fold."""
     import numpy as np
     import torch
 
-    from earmark.evaluation.data.folder import level_gain, list_sounds, load_sound
+    from earmark.evaluation.data.folder import list_sounds, load_sound
     from earmark.export.sources.run.config import DecoderConfig
     from earmark.export.sources.run.directory import RunDirectory
     from earmark.export.training.device import chosen_device
@@ -154,18 +172,19 @@ def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -
     from earmark.export.training.lmac.loss import roughness
     from earmark.export.training.over_source import opened_source
     from earmark.export.training.sounds import window_batches
+    from earmark.runtime.audio.level import level_of
 
     _, source = opened_source(base, None)
-    device = chosen_device(options.device, exact=False)
+    device = chosen_device(settings.device, exact=False)
     frozen = FrozenClassifier(source, exact=False, device=device)
     form = RunDirectory(run, "decoder").read_config(DecoderConfig).decoder
     decoder = form.build()
     RunDirectory(run, "decoder").fill(decoder)
     decoder.to(device).eval()
-    clips = [clip for clip in list_sounds(options.data).clips if clip.fold == options.fold]
+    clips = [clip for clip in list_sounds(settings.data).clips if clip.fold == settings.fold]
     sounds = [load_sound(clip.path, source.sample_rate) for clip in clips]
-    waves = [sound * np.float32(level_gain(sound, "peak")) for sound in sounds]
-    how = settings.mask_gain
+    waves = [sound / np.float32(level_of(sound, "peak")) for sound in sounds]
+    how = recipe.mask_gain
     out: dict[str, float] = {}
     for domain, listen in (("spectrogram", False), ("listening", True)):
         figures = judge(frozen, decoder, form, waves, how=how, listen=listen)
@@ -178,7 +197,7 @@ def _judged(options: argparse.Namespace, base: Path, run: Path, settings: Any) -
             forward = frozen.forward(torch.from_numpy(pieces))
             rough.append(roughness(decoder(*forward.fed(form.inputs, forward.logits.argmax(dim=1)))))
         out["roughness"] = float(torch.cat(rough).mean())
-    if settings.explained == "any":
+    if recipe.explained == "any":
         out |= following(frozen, decoder, form, waves, how=how, listen=True)
         out |= _asked(frozen, decoder, form, waves, how)
     return out
@@ -243,13 +262,13 @@ def _si_sdr(estimate: Any, reference: Any) -> Any:
     return 10.0 * torch.log10((target.square().sum(1) + 1e-9) / (noise + 1e-9))
 
 
-def _table(options: argparse.Namespace) -> None:
+def _table(settings: Settings) -> None:
     """Print and write mean (deviation over seeds) of every figure by recipe."""
     import statistics
 
     rows = []
-    for name in options.recipes:
-        records = [json.loads(path.read_text()) for path in sorted(options.out.glob(f"s*/{name}.json"))]
+    for name in settings.recipes:
+        records = [json.loads(path.read_text()) for path in sorted(settings.out.glob(f"s*/{name}.json"))]
         if not records:
             continue
         rows.append(f"## {name} ({len(records)} seeds)")
@@ -258,9 +277,9 @@ def _table(options: argparse.Namespace) -> None:
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             rows.append(f"{key}: {statistics.mean(values):.3f} ({spread:.3f})")
     text = "\n".join(rows)
-    (options.out / "table.txt").write_text(text)
+    (settings.out / "table.txt").write_text(text)
     print(text)
 
 
 if __name__ == "__main__":
-    main()
+    main(given(Settings))

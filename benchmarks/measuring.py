@@ -1,4 +1,4 @@
-"""What benchmarks share: arguments as `main` has them, ways that are timed in turn, whole processes."""
+"""What benchmarks share: arguments as functions have them, ways that are timed in turn, whole processes."""
 
 from __future__ import annotations
 
@@ -9,48 +9,64 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+Answer = TypeVar("Answer")
 Clock = Callable[[], float]
 # By the clock on the wall, and of the processor, which other work on the machine disturbs less.
 BOTH: tuple[Clock, ...] = (time.perf_counter, time.process_time)
 
 
-def options_of(text: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is the script's text as it stands."""
-    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+def given(*ways: Callable[..., Answer]) -> Answer:
+    """Call a function, or make settings (a frozen dataclass), with what the command line says.
 
-
-def run_main(main: Callable[..., int | None]) -> None:
-    """Call a script's `main` with what the command line says; the help is the script's text.
-
-    Parameters after `*` are options, without a default needed ones (`json_` is --json); those before are
-    arguments. A bool is a flag; a sequence takes several words, once or again and again; a
-    sequence of them keeps apart what is given each time.
+    Of several functions the first word names one. The help is the script's text. Parameters after `*` are
+    options, without a default needed ones (`json_` is --json); those before are arguments. A bool is a flag;
+    a sequence takes several words, once or again and again; a sequence of them keeps apart what is given
+    each time.
     """
-    parser, hints = options_of(main.__globals__["__doc__"]), get_type_hints(main)
-    for name, parameter in inspect.signature(main).parameters.items():
+    parser = argparse.ArgumentParser(
+        description=sys.modules[ways[0].__module__].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True) if ways[1:] else None
+    for way in ways:
+        _add(commands.add_parser(way.__name__, help=way.__doc__) if commands else parser, way)
+    words = vars(parser.parse_args())
+    answer: Answer = words.pop("way")(**words)
+    return answer
+
+
+def _add(parser: argparse.ArgumentParser, way: Callable[..., object]) -> None:
+    """The parameters of a way as arguments and options."""
+    hints = get_type_hints(way)
+    parser.set_defaults(way=way)
+    for name, parameter in inspect.signature(way).parameters.items():
         kind, needed = hints[name], parameter.default is parameter.empty
         # What is not given is left to the function.
-        given: dict[str, Any] = {"default": argparse.SUPPRESS}
+        how: dict[str, Any] = {"default": argparse.SUPPRESS}
         while get_args(kind) and get_origin(kind) is not Literal:
             if get_origin(kind) is Sequence:
-                given |= {"action": "append" if "nargs" in given else "extend", "nargs": "+"}
+                how |= {"action": "append" if "nargs" in how else "extend", "nargs": "+"}
             kind = get_args(kind)[0]
         if kind is bool:
-            given["action"] = "store_true"
+            how["action"] = "store_true"
         else:
-            given |= {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
+            how |= {"choices": get_args(kind)} if get_args(kind) else {"type": kind}
         if parameter.kind is parameter.KEYWORD_ONLY:
             option = f"--{name.rstrip('_').replace('_', '-')}"
-            parser.add_argument(option, dest=name, required=needed, **given)
+            parser.add_argument(option, dest=name, required=needed, **how)
         else:
             parser.add_argument(
-                name, **(given if needed else {**given, "nargs": "?", "default": parameter.default})
+                name, **(how if needed else {**how, "nargs": "?", "default": parameter.default})
             )
-    sys.exit(main(**vars(parser.parse_args())))
+
+
+def run_main(*ways: Callable[..., int | None]) -> None:
+    """Call one of a script's functions with what the command line says, and end with what it returns."""
+    sys.exit(given(*ways))
 
 
 def in_turn(

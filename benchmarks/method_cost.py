@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from measuring import print_costs, run_main
@@ -71,7 +71,10 @@ def main(
 def measure(name: str, explainer: Explainer, clip: Path, methods: Sequence[str], repeats: int) -> None:
     """Print the bundle's rows."""
     rate = engine_of(explainer).manifest.sample_rate
-    sounds: dict[str, Any] = {"memory": (load_sound(clip, rate), rate), "file": clip}
+    sounds: dict[str, Path | tuple[np.ndarray, int]] = {
+        "memory": (load_sound(clip, rate), rate),
+        "file": clip,
+    }
     for where, sound in sounds.items():
         ways = {"classify": partial(explainer.explain, sound, methods=[])}
         for method in methods:

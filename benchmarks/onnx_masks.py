@@ -127,7 +127,7 @@ def main(
     # Over clips drawn again, each with all its seeds.
     clips = np.tile(np.arange(len(paired[0])), len(paired))
     gap = bootstrap(np.concatenate(paired), clips, repeats=5000)
-    print(f"onnx - pytorch: {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}], {len(paired)} seeds")
+    print(f"onnx - pytorch: {gap:+.3f}, {len(paired)} seeds")
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import soundfile
+from measuring import run_main
 from scipy.signal import butter, sosfilt
 
 import earmark
@@ -48,17 +48,9 @@ KINDS: dict[str, tuple[float | None, float]] = {
 }
 COLOURS = ((200, 800), (500, 2000), (1000, 4000), (3000, 7500), (100, 7500))
 SECONDS, RATE = 5.0, 16_000
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.group()
-def main() -> None:
-    """Benchmark of passages."""
-
-
-@main.command()
-@click.argument("bundles", type=FOLDER, nargs=-1, required=True)
-def bursts(bundles: tuple[Path, ...]) -> None:
+def bursts(bundles: Sequence[Path]) -> None:
     """Ask about sounds whose length and rhythm are known."""
     right: dict[str, list[tuple[str, list[bool]]]] = {"any": [], "like": []}
     for bundle in bundles:
@@ -78,15 +70,12 @@ def bursts(bundles: tuple[Path, ...]) -> None:
                         if shown:
                             found.append((kind, [one.label == kind for one in shown]))
     for passages, found in right.items():
-        click.echo(f"{passages:<6} all            {_shares([one for _, one in found])}")
+        print(f"{passages:<6} all            {_shares([one for _, one in found])}")
         for kind in KINDS:
-            click.echo(f"{passages:<6} {kind:<14} {_shares([one for which, one in found if which == kind])}")
+            print(f"{passages:<6} {kind:<14} {_shares([one for which, one in found if which == kind])}")
 
 
-@main.command()
-@click.argument("asked", type=FOLDER)
-@click.argument("bundles", type=FOLDER, nargs=-1, required=True)
-def recordings(asked: Path, bundles: tuple[Path, ...]) -> None:
+def recordings(asked: Path, bundles: Sequence[Path]) -> None:
     """Ask about recordings."""
     for passages in ("any", "like"):
         right, unlike = [], []
@@ -98,7 +87,7 @@ def recordings(asked: Path, bundles: tuple[Path, ...]) -> None:
                 shown = _nearest(explainer, sound, rate, passages)
                 right.append([one.label == clip.label for one in shown])
                 unlike += _unlike(explainer, sound, shown)
-        click.echo(f"{passages:<6} {_shares(right)}; in another passage: {np.mean(unlike):.3f}")
+        print(f"{passages:<6} {_shares(right)}; in another passage: {np.mean(unlike):.3f}")
 
 
 def _burst(kind: str, colour: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -180,4 +169,4 @@ def _shares(right: list[list[bool]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(bursts, recordings)

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+from typing import Literal, get_args
 
-import click
+import msgspec
 import onnx
+from measuring import run_main
 
 import earmark
 from earmark.errors import SourceError
@@ -32,36 +35,30 @@ from earmark.export.graphs.heads import facts_in
 from earmark.export.prototypes.build import index_bundle
 from earmark.runtime.opening import open_bundle
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-KINDS = ("identity", "trained", "random")
+Kind = Literal["identity", "trained", "random"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-@click.group()
-def main() -> None:
-    """Benchmark of prototypes."""
+class Line(msgspec.Struct):
+    """What `run` writes of a clip and view: the set's name, which U, and the record."""
+
+    model: str
+    u: Kind
+    record: PrototypeRecord
 
 
-@main.command()
-@click.argument("name")
-@click.argument("bundle", type=FOLDER)
-@click.argument("indexed", type=FOLDER)
-@click.argument("asked", type=FOLDER)
-@click.argument("records", type=FILE)
-@click.option("--draws", default=4, show_default=True, help="Random regions a place; 0: no deletion check.")
-@click.option("--only", type=click.Choice(KINDS), help="This U alone.")
-@click.option("--seed", default=0, show_default=True)
 def run(
     name: str,
     bundle: Path,
     indexed: Path,
     asked: Path,
     records: Path,
-    draws: int,
-    only: str | None,
-    seed: int,
+    *,
+    draws: int = 4,
+    only: Kind | None = None,
+    seed: int = 0,
 ) -> None:
-    """Index, explain and judge."""
+    """Index, explain and judge; draws: random regions per place, 0: no deletion check; only: this U alone."""
     clips = list_sounds(asked, fewest_classes=1).clips
     with tempfile.TemporaryDirectory() as temporary:
         for kind in [only] if only else KINDS:
@@ -76,21 +73,18 @@ def run(
             made = judge_prototypes(explainer, clips, settings)
             with records.open("a", encoding="utf-8") as stream:
                 for record in made.records:
-                    stream.write(json.dumps({"model": name, "u": kind, **json_ready(record)}) + "\n")
-            click.echo(f"{name} {kind}: {made.clips} clips, {made.right} right", err=True)
+                    stream.write(json.dumps(json_ready(Line(name, kind, record))) + "\n")
+            print(f"{name} {kind}: {made.clips} clips, {made.right} right", file=sys.stderr)
 
 
-@main.command()
-@click.argument("records", type=FILE)
-@click.option("--seed", default=0, show_default=True)
-def table(records: Path, seed: int) -> None:
+def table(records: Path, *, seed: int = 0) -> None:
     """Print a table a U, and of the shares trained minus identity, paired."""
-    lines = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    lines = msgspec.json.Decoder(Line).decode_lines(records.read_bytes())
     made = {kind: _judgement(lines, kind) for kind in KINDS}
     for kind, judged in made.items():
-        click.echo(f"\nU: {kind}; {judged.clips} clips of {len({one['model'] for one in lines})} models")
-        click.echo(judged.table(seed=seed).text(intervals=True))
-    click.echo("\nshare of the nearest 5 with the input's label, minus that with U = I")
+        print(f"\nU: {kind}; {judged.clips} clips of {len({one.model for one in lines})} models")
+        print(judged.table(seed=seed).text(intervals=True))
+    print("\nshare of the nearest 5 with the input's label, minus that with U = I")
     for kind in ("trained", "random"):
         for view in dict.fromkeys(one.view for one in made["identity"].records):
             own, raw = (
@@ -102,10 +96,10 @@ def table(records: Path, seed: int) -> None:
                 [one.recording for one in own],
                 seed=seed,
             )
-            click.echo(f"{kind:<8} {view:<15} {gap.estimate:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+            print(f"{kind:<8} {view:<15} {gap:+.3f}")
 
 
-def _fold(bundle: Path, kind: str, path: Path, seed: int) -> None:
+def _fold(bundle: Path, kind: Kind, path: Path, seed: int) -> None:
     """Write the embeddings graph with that U to `path`."""
     manifest = open_bundle(bundle).manifest
     spec, stage = manifest.feature_map, manifest.stage("embeddings")
@@ -121,12 +115,11 @@ def _fold(bundle: Path, kind: str, path: Path, seed: int) -> None:
     embeddings_model(path, spec, dims[spec.tap], head, rotation, attention_dims=attention)
 
 
-def _judgement(lines: list[dict[str, object]], kind: str) -> PrototypeJudgement:
-    fields = PrototypeRecord.__slots__
-    some = [PrototypeRecord(**{name: line[name] for name in fields}) for line in lines if line["u"] == kind]
-    clips = len({(line["model"], line["clip"]) for line in lines if line["u"] == kind})
-    return PrototypeJudgement(some, clips)
+def _judgement(lines: list[Line], kind: Kind) -> PrototypeJudgement:
+    some = [line for line in lines if line.u == kind]
+    clips = len({(line.model, line.record.clip) for line in some})
+    return PrototypeJudgement([line.record for line in some], clips)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(run, table)

@@ -1,6 +1,6 @@
 """An index of prototypes at a given size: recall, time, memory, disk.
 
-    python benchmarks/prototypes_index.py --bundle BUNDLE [--bundle BUNDLE]... --data FOLDERS
+    python benchmarks/prototypes_index.py --bundle BUNDLE [BUNDLE]... --data FOLDERS
         --held-out FOLDERS [--channels 192] [--entries 100000] --out DIR
 
 The clips of DATA are heard by every bundle, and the channels of their feature maps stand side by side
@@ -8,7 +8,7 @@ The clips of DATA are heard by every bundle, and the channels of their feature m
 multiplied up to --entries a view: each copy is a real embedding, its channels' gains off by 15 %, and
 mixed with up to 30 % of another, as sounds overlap. Queries are embeddings of the held-out clips, as
 they are, two a view as an explanation asks; processor time is what they take where nothing else runs.
-Written as `earmark index` writes: the same writer.
+Written as `earmark index` writes: the same writer. With --keep what was built stays and is not built again.
 
 Recall@10 counts neighbours within 1e-3 of the tenth's similarity, over 200 queries a view, against all
 stored vectors. Memory is what the process holds itself (anonymous, the benchmark's own arrays among it);
@@ -17,7 +17,6 @@ mapped files are the system's. --random takes vectors without any structure inst
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -26,18 +25,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from measuring import options_of
+from measuring import given
 
 from earmark.evaluation.data.folder import list_sounds
 from earmark.export.prototypes.clip_embedder import ClipEmbedder
+from earmark.prototypes_index.faiss_files import IndexInfo
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.index_build import exact_tenth, recall
 from earmark.prototypes_index.info import read_info
@@ -53,55 +55,66 @@ QUERIES = 200
 GAIN, MIX = 0.15, 0.3
 
 
-def main() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is built and searched; step, view: the part that this process does."""
+
+    bundle: Sequence[Path]
+    data: Path
+    held_out: Path
+    channels: int = 192
+    entries: int = 100_000
+    random: bool = False
+    out: Path
+    keep: bool = False
+    step: Literal["hear", "build", "search"] | None = None
+    view: View = "square"
+
+    @property
+    def embeddings(self) -> Path:
+        """The real embeddings, or the random ones."""
+        return self.out / f"{'random' if self.random else 'real'}_{self.channels}.npz"
+
+    def folder(self, view: View) -> Path:
+        """Each view is a generation of its own, built by a process of its own."""
+        return self.out / f"{'random_' if self.random else ''}{self.channels}_{self.entries}_{view}"
+
+
+def main(settings: Settings) -> None:
     """Build and search, each in a process of its own, and print."""
-    parser = options_of(__doc__)
-    parser.add_argument("--bundle", type=Path, action="append", required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--channels", type=int, default=192)
-    parser.add_argument("--entries", type=int, default=100_000)
-    parser.add_argument("--random", action="store_true")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--keep", action="store_true", help="Keep what was built; what is there is not rebuilt."
-    )
-    parser.add_argument("--step", choices=("hear", "build", "search"), help=argparse.SUPPRESS)
-    parser.add_argument("--view", choices=VIEWS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
     steps = {"hear": hear, "build": build, "search": search}
-    if options.step:
-        print(json.dumps(steps[options.step](options)))
+    if settings.step:
+        print(msgspec.json.encode(steps[settings.step](settings)).decode())
         return
-    options.out.mkdir(parents=True, exist_ok=True)
+    settings.out.mkdir(parents=True, exist_ok=True)
 
     def run(step: str, *more: str) -> Any:
         arguments = [sys.executable, __file__, *sys.argv[1:], "--step", step, *more]
         done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout)
 
-    found: dict[str, Any] = {"entries": options.entries, "channels": options.channels, "build": {}}
     run("hear")
+    built = {}
     for view in VIEWS:
-        built = _folder(options, view) / "built.json"
-        if not built.exists():
-            built.write_text(json.dumps(run("build", "--view", view)), encoding="utf-8")
-        found["build"][view] = json.loads(built.read_text(encoding="utf-8"))
-    found |= run("search")
+        file = settings.folder(view) / "built.json"
+        if not file.exists():
+            file.write_text(json.dumps(run("build", "--view", view)), encoding="utf-8")
+        built[view] = json.loads(file.read_text(encoding="utf-8"))
+    found = {"entries": settings.entries, "channels": settings.channels, "build": built, **run("search")}
     print(json.dumps(found, indent=2))
-    if not options.keep:
+    if not settings.keep:
         for view in VIEWS:
-            shutil.rmtree(_folder(options, view))
+            shutil.rmtree(settings.folder(view))
 
 
-def hear(options: argparse.Namespace) -> dict[str, Any]:
+def hear(settings: Settings) -> None:
     """The real embeddings of every view, of DATA and of the held-out clips."""
-    path = options.out / _file_of_embeddings(options)
+    path = settings.embeddings
     if path.exists():
-        return {}
-    if options.random:
+        return
+    if settings.random:
         random = np.random.default_rng(2)
-        sizes = {view: options.channels * (2 if view == "time_frequency" else 1) for view in VIEWS}
+        sizes = {view: settings.channels * (2 if view == "time_frequency" else 1) for view in VIEWS}
         np.savez(
             path,
             **{f"data_{view}": random.standard_normal((20_000, size), "f4") for view, size in sizes.items()},
@@ -110,15 +123,15 @@ def hear(options: argparse.Namespace) -> dict[str, Any]:
                 for view, size in sizes.items()
             },
         )
-        return {}
-    listeners = [ClipEmbedder(open_bundle(one), one / "embeddings.onnx") for one in options.bundle]
+        return
+    listeners = [ClipEmbedder(open_bundle(one), one / "embeddings.onnx") for one in settings.bundle]
     arrays = {}
-    for part, folder in (("data", options.data), ("held_out", options.held_out)):
+    for part, folder in (("data", settings.data), ("held_out", settings.held_out)):
         found: dict[str, list[FloatArray]] = {view: [] for view in VIEWS}
         for file in list_sounds(folder, fewest_classes=1).clips:
             for heard in zip(*(one.listen(one.open(file.path)) for one in listeners), strict=True):
                 maps = {
-                    name: np.concatenate([one.maps[name] for one in heard], axis=-1)[..., : options.channels]
+                    name: np.concatenate([one.maps[name] for one in heard], axis=-1)[..., : settings.channels]
                     for name in ("square", "time", "frequency")
                 }
                 for view in VIEWS:
@@ -126,29 +139,17 @@ def hear(options: argparse.Namespace) -> dict[str, Any]:
                     found[view].append(places.vectors)
         arrays |= {f"{part}_{view}": np.concatenate(vectors) for view, vectors in found.items()}
     np.savez(path, **arrays)
-    return {}
 
 
-def _file_of_embeddings(options: argparse.Namespace) -> str:
-    return f"{'random' if options.random else 'real'}_{options.channels}.npz"
-
-
-def _folder(options: argparse.Namespace, view: View) -> Path:
-    """Each view is a generation of its own, built by a process of its own."""
-    random = "random_" if options.random else ""
-    folder: Path = options.out / f"{random}{options.channels}_{options.entries}_{view}"
-    return folder
-
-
-def build(options: argparse.Namespace) -> dict[str, Any]:
-    """Write a generation of that many entries in one view."""
-    view: View = options.view
-    base = normalise(np.load(options.out / _file_of_embeddings(options))[f"data_{view}"])
-    folder = _folder(options, view)
+def build(settings: Settings) -> dict[str, float]:
+    """Write a generation of that many entries in one view; the costs by their names."""
+    view = settings.view
+    base = normalise(np.load(settings.embeddings)[f"data_{view}"])
+    folder = settings.folder(view)
     shutil.rmtree(folder, ignore_errors=True)
-    graph = options.out / "graph.onnx"
+    graph = settings.out / "graph.onnx"
     graph.write_bytes(b"no graph is needed here")
-    channels = options.channels
+    channels = settings.channels
     writer = GenerationWriter(
         folder,
         embeddings=graph,
@@ -165,7 +166,7 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
     cells = np.zeros((PER_CLIP, 2), dtype=np.int32)
     spent: dict[str, float] = {}
     with _measured(spent, "add"):
-        for number in range(options.entries // PER_CLIP):
+        for number in range(settings.entries // PER_CLIP):
             rows = np.arange(number * PER_CLIP, (number + 1) * PER_CLIP) % len(base)
             share = random.uniform(0, MIX, (PER_CLIP, 1)).astype(np.float32)
             vectors = base[rows] * gains[random.integers(0, len(gains), PER_CLIP)]
@@ -186,12 +187,37 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def search(options: argparse.Namespace) -> dict[str, Any]:
+class Spread(msgspec.Struct):
+    """Milliseconds."""
+
+    median: float
+    p95: float
+
+
+class Searched(msgspec.Struct):
+    """How the index of one view was built, and its recall of queries that are not in it."""
+
+    info: IndexInfo
+    recall_held_out: float
+
+
+class Search(msgspec.Struct):
+    """What opening and searching cost: milliseconds by the clock and of the processor, and memory."""
+
+    open_ms: float
+    first_search_ms: float
+    search_ms: Spread
+    search_processor_ms: Spread
+    search_memory_mb: int
+    views: dict[View, Searched]
+
+
+def search(settings: Settings) -> Search:
     """Open the generations as the runtime does, and search them with the held-out clips."""
     start = time.perf_counter()
-    generations = {view: _open(_folder(options, view)) for view in VIEWS}
-    found: dict[str, Any] = {"open_ms": round((time.perf_counter() - start) * 1e3, 1)}
-    real = np.load(options.out / _file_of_embeddings(options))
+    generations = {view: _open(settings.folder(view)) for view in VIEWS}
+    open_ms = round((time.perf_counter() - start) * 1e3, 1)
+    real = np.load(settings.embeddings)
     random = np.random.default_rng(1)
     queries = {}
     for view in VIEWS:
@@ -200,7 +226,7 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     for view in VIEWS:
         generations[view].search(view, queries[view][:2], 5)
-    found["first_search_ms"] = round((time.perf_counter() - start) * 1e3, 1)
+    first_search_ms = round((time.perf_counter() - start) * 1e3, 1)
     wall, processor = [], []
     for _ in range(3):
         for query in range(0, QUERIES, 2):
@@ -209,28 +235,19 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
                 generations[view].search(view, queries[view][query : query + 2], 5)
             wall.append((time.perf_counter() - start) * 1e3)
             processor.append((time.thread_time() - begun) * 1e3)
-    for name, spent in (("search_ms", wall), ("search_processor_ms", processor)):
-        # The last round: whatever a query touches has been read from the disk.
-        last = sorted(spent[-QUERIES // 2 :])
-        found[name] = {
-            "median": round(statistics.median(last), 2),
-            "p95": round(last[int(0.95 * len(last))], 2),
-        }
-    found["search_memory_mb"] = round(_held_mb())
-    found["views"] = {}
+    memory_mb = round(_held_mb())
+    views: dict[View, Searched] = {}
     for view in VIEWS:
         index = generations[view].index(view)
         tenth = exact_tenth(queries[view], _Stored(index))
-        found["views"][view] = {
-            "kind": index.info.kind,
-            "projected": index.info.projected,
-            "lists": index.info.lists,
-            "probes": index.info.probes,
-            "candidates": index.info.candidates,
-            "recall_at_build": index.info.recall_at_10,
-            "recall_held_out": round(recall(index, queries[view], tenth), 4),
-        }
-    return found
+        views[view] = Searched(index.info, round(recall(index, queries[view], tenth), 4))
+    return Search(open_ms, first_search_ms, _spread(wall), _spread(processor), memory_mb, views)
+
+
+def _spread(spent: list[float]) -> Spread:
+    """Of the last round: whatever a query touches has been read from the disk."""
+    last = sorted(spent[-QUERIES // 2 :])
+    return Spread(round(statistics.median(last), 2), round(last[int(0.95 * len(last))], 2))
 
 
 def _open(folder: Path) -> Generation:
@@ -288,4 +305,4 @@ def _held_mb() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(given(Settings))

@@ -104,10 +104,8 @@ def _shown(cell: Cell, decimals: int, intervals: bool) -> str:
     if isinstance(cell, str):
         return printable(cell)
     if isinstance(cell, Interval):
-        estimate = _shown(cell.estimate, decimals, False)
-        if not intervals or np.isnan(cell.low):
-            return estimate
-        return f"{estimate} [{cell.low:z.{decimals}f}, {cell.high:z.{decimals}f}]"
+        known = intervals and not np.isnan(cell.low)
+        return f"{cell:z.{decimals}f}" if known else _shown(cell.estimate, decimals, False)
     if isinstance(cell, (int, np.integer)):
         return str(cell)
     return _NOTHING if np.isnan(cell) else f"{cell:z.{decimals}f}"

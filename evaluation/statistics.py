@@ -38,6 +38,11 @@ class Interval:
     count: int
     groups: int
 
+    def __format__(self, spec: str) -> str:
+        """Estimate [low, high], each number by `spec`; the estimate alone where there is no interval."""
+        estimate = format(self.estimate, spec)
+        return estimate if np.isnan(self.low) else f"{estimate} [{self.low:{spec}}, {self.high:{spec}}]"
+
     @property
     def clear_of_zero(self) -> bool:
         """Whether zero lies outside the interval; False where there is none."""

@@ -18,7 +18,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import harness  # before numpy: it sets the number of threads
 
@@ -42,6 +42,17 @@ from earmark.runtime.verify import verify
 _TOLERANCE = 1e-3
 
 
+class Numbers(NamedTuple):
+    """What a bundle says of the sound; nothing where it has no such explanation.
+
+    logits: [K]; mask: [T, F]; components: their relevance
+    """
+
+    logits: np.ndarray
+    mask: np.ndarray
+    components: np.ndarray
+
+
 class Bundles:
     """The cases: damage a copy of the bundle, then see what becomes of it."""
 
@@ -51,7 +62,7 @@ class Bundles:
         with np.load(sources[0] / "golden.npz") as golden:
             # As the front end gets it, hence what `verify` asks about; long enough for every method.
             self.sound = golden["waveform_2"][0]
-        self.expected: dict[Path, dict[str, Any]] = {}
+        self.expected: dict[Path, Numbers] = {}
         array_damage.bomb()  # once, in the parent
 
     def __call__(self, seed: int, index: int, folder: Path) -> Verdict:
@@ -118,7 +129,7 @@ class Bundles:
         self._compare(one, found, verified, signed)
         return verdict
 
-    def explain(self, bundle: Path, draw: random.Random) -> dict[str, Any]:
+    def explain(self, bundle: Path, draw: random.Random) -> Numbers:
         """What the bundle says of the sound, checked in itself."""
         with earmark.load(bundle, device="cpu") as explainer:
             result = explainer.explain((self.sound, RATE), rescore=draw.random() < 0.1)
@@ -135,7 +146,7 @@ class Bundles:
                 result.save(bundle.parent / "saved")
         return found
 
-    def _compare(self, one: Damaged, found: dict[str, Any], verified: bool, signed: bool) -> None:
+    def _compare(self, one: Damaged, found: Numbers, verified: bool, signed: bool) -> None:
         """Raise SilentError where an answer is another and nothing told of it."""
         if one.manifest_damaged:
             # What the manifest says is so: a bundle is whatever it says, within its limits.
@@ -146,13 +157,8 @@ class Bundles:
         listed = set(json.loads((one.source / MANIFEST).read_bytes())["files"])
         if not signed and set(changed) & listed:
             raise SilentError(f"wrong hashes, and explained: {sorted(set(changed) & listed)}")
-        for name in ("logits", "mask", "components"):
-            known = self.expected[one.source][name]
-            difference = (
-                float(np.abs(found[name] - known).max(initial=0.0))
-                if found[name].shape == known.shape
-                else 9e9
-            )
+        for name, got, known in zip(Numbers._fields, found, self.expected[one.source], strict=True):
+            difference = float(np.abs(got - known).max(initial=0.0)) if got.shape == known.shape else 9e9
             if verified and difference > _TOLERANCE * max(1.0, float(np.abs(known).max())):
                 raise SilentError(f"verify passes, and {name} differ by {difference:.3g}")
             if not signed and difference:
@@ -172,9 +178,9 @@ def _within(path: Path, folder: Path) -> bool:
         return False
 
 
-def _checked(result: Result, bundle: Path) -> dict[str, Any]:
+def _checked(result: Result, bundle: Path) -> Numbers:
     """The result's numbers, once they were looked at. Raises SilentError."""
-    document = json.dumps(result.to_dict(), allow_nan=False)
+    json.dumps(result.to_dict(), allow_nan=False)
     with contextlib.redirect_stdout(io.StringIO()) as written:
         say(*answer("sound", result, Shown()))
     text = written.getvalue()
@@ -185,17 +191,14 @@ def _checked(result: Result, bundle: Path) -> dict[str, Any]:
     scores = np.array([score for _, score in result.predictions])
     if not ((scores >= 0) & (scores <= 1)).all() or not np.isfinite(result.logits).all():
         raise SilentError(f"scores {scores[:4]}, logits {result.logits[:4]}")
-    found: dict[str, Any] = {"json": document, "logits": result.logits}
-    found["mask"] = np.zeros(0) if result.mask is None else np.asarray(result.mask.values)
+    mask = np.zeros(0) if result.mask is None else np.asarray(result.mask.values)
     if result.mask is not None:
-        if not ((found["mask"] >= 0) & (found["mask"] <= 1)).all():
+        if not ((mask >= 0) & (mask <= 1)).all():
             raise SilentError("a mask outside of 0..1")
         if not (np.isfinite(result.mask.audio).all() and np.isfinite(result.mask.residual).all()):
             raise SilentError("sound that is not finite")
-    found["components"] = (
-        np.zeros(0) if result.components is None else np.asarray(result.components.relevance)
-    )
-    if not np.isfinite(found["components"]).all():
+    relevance = np.zeros(0) if result.components is None else np.asarray(result.components.relevance)
+    if not np.isfinite(relevance).all():
         raise SilentError("components that are not finite")
     for ones in (result.prototypes or {}).values():
         for rank, one in enumerate(ones):
@@ -206,7 +209,7 @@ def _checked(result: Result, bundle: Path) -> dict[str, Any]:
                     raise SilentError(f"plays {one.sound.name!r}, which is no file of the bundle")
                 if rank == 0:
                     one.audio()
-    return found
+    return Numbers(result.logits, mask, relevance)
 
 
 def _commands(bundle: Path, sound: Path, draw: random.Random) -> None:
@@ -228,13 +231,12 @@ def _no_number(text: str) -> None:
     raise SilentError(f"{text} in JSON")
 
 
-def reference(cases: Bundles) -> dict[Path, dict[str, Any]]:
+def reference(cases: Bundles) -> dict[Path, Numbers]:
     """What the intact bundles answer."""
     os.environ["XDG_CACHE_HOME"] = str(cases.sources[0].parent / "cache")
     expected = {}
     for source in cases.sources:
-        found = cases.explain(source, random.Random(0))
-        expected[source] = {name: found[name] for name in ("logits", "mask", "components")}
+        expected[source] = cases.explain(source, random.Random(0))
         _commands(source, cases.file, random.Random(0))
         verify(source, "cpu")
     return expected
@@ -242,7 +244,7 @@ def reference(cases: Bundles) -> dict[Path, dict[str, Any]]:
 
 def main() -> int:
     """Run."""
-    options = harness.arguments(__doc__ or "").parse_args()
+    options = harness.options_of(__doc__ or "")
     with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as name:
         folder = Path(name)
         made = [

@@ -106,8 +106,22 @@ def refusal(error: BaseException, names: tuple[str, ...], where: str) -> Verdict
     return Verdict("refused", text[:200], where)
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every fuzzer has."""
+@dataclass(frozen=True)
+class Options:
+    """What every fuzzer is asked for; see `options_of`."""
+
+    cases: int
+    seed: int
+    first: int
+    minutes: float | None
+    jobs: int
+    case: int | None
+    out: Path | None
+    seconds: float
+
+
+def options_of(description: str) -> Options:
+    """The options on the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", type=int, default=1000, help="how many (default 1000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -117,10 +131,10 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--case", type=int, help="run this case alone, and keep its files")
     parser.add_argument("--out", type=Path, help="folder for the files of faulty cases and report.json")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="limit of one case")
-    return parser
+    return Options(**vars(parser.parse_args()))
 
 
-def main(name: str, case: Case, options: argparse.Namespace, whole: Callable[[], Any]) -> int:
+def main(name: str, case: Case, options: Options, whole: Callable[[], Any]) -> int:
     """Run what `options` ask for and print it. Returns the exit code: 1 where a case was a fault.
 
     whole: does what cases do, with an input that is whole: what it imports is imported here, once for all

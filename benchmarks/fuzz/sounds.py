@@ -209,7 +209,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 def main() -> int:
     """Run."""
-    options = harness.arguments(__doc__ or "").parse_args()
+    options = harness.options_of(__doc__ or "")
     return harness.main("sounds", case, options, lambda: hear(io.BytesIO(write(random.Random(0)).content)))
 
 

@@ -201,7 +201,7 @@ def _ask(generation: Generation, draw: random.Random) -> str:
 
 def main() -> int:
     """Run."""
-    options = harness.arguments(__doc__ or "").parse_args()
+    options = harness.options_of(__doc__ or "")
     with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as folder:
         lists = options.seed % 2 == 1
         bundle = harness.in_child(lambda: build(Path(folder), lists=lists))

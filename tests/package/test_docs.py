@@ -111,12 +111,13 @@ def script_options(script: Path) -> set[str]:
     known: set[str] = set()
     for text in (one.read_text(encoding="utf-8") for one in scripts):
         known.update(re.findall(r"\"(--?[a-z][\w-]*)\"", text))
-        if "run_main(main)" in text:
-            # As `benchmarks/measuring.py` reads them.
-            for function in ast.walk(ast.parse(text)):
-                if isinstance(function, ast.FunctionDef) and function.name == "main":
-                    names = [one.arg.rstrip("_").replace("_", "-") for one in function.args.kwonlyargs]
-                    known.update(f"--{name}" for name in names)
+        if "measuring import" in text:
+            # As `benchmarks/measuring.py` reads them: of functions, and of a dataclass.
+            for one in ast.parse(text).body:
+                names = [each.arg for each in one.args.kwonlyargs] if isinstance(one, ast.FunctionDef) else []
+                if isinstance(one, ast.ClassDef) and one.name == "Settings":
+                    names = [each.target.id for each in one.body if isinstance(each, ast.AnnAssign)]
+                known.update(f"--{name.rstrip('_').replace('_', '-')}" for name in names)
     return known
 
 
