@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from artefacts import frequency_weighted_segmental_snr, log_kurtosis_ratio
 from measuring import run_main
 
 import earmark
 from earmark.evaluation.data.folder import list_sounds, load_sound
-from earmark.evaluation.faithfulness.artefacts import frequency_weighted_segmental_snr, log_kurtosis_ratio
 from earmark.evaluation.statistics import bootstrap
 from earmark.runtime.audio.lengths import samples_of
 from earmark.runtime.audio.sound import open_sound

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from measuring import run_main
 
-from earmark.evaluation.prototypes.purity import Cells, FeatureMaps, identity, purity, random_rotation
+from earmark.evaluation.prototypes.purity import Cells, FeatureMaps, purity, random_rotation
 from earmark.export.training.apex.rotation import learn_rotation
 from earmark.export.training.apex.settings import ApexSettings
 
@@ -89,7 +89,11 @@ def main(
                     seconds, busy = time.perf_counter() - started, time.process_time() - used
                     record = {"channels": count, "clips": several, "kind": kind, "seed": seed}
                     record["seconds"], record["cpu_seconds"] = round(seconds, 1), round(busy, 1)
-                    for name, one in (("oracle", q.T), ("found", u), ("raw", identity(count))):
+                    for name, one in (
+                        ("oracle", q.T),
+                        ("found", u),
+                        ("raw", np.eye(count, dtype=np.float32)),
+                    ):
                         record[name] = round(purity(maps, "square", one, 5), 4)
                     print(json.dumps(record), flush=True)
 

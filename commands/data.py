@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from .console import tell
 from .inputs import tell_passed_over
-from .options import examples, refuse_given
+from .options import examples, listed_words, refuse_given
+from .settings_options import whole_numbers
 
-
-def _numbers(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[int, ...] | None:
-    """Folds from "1,2"."""
-    if value is None:
-        return None
-    try:
-        return tuple(int(piece) for piece in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r}: give numbers such as 1,2") from error
+Asked = TypeVar("Asked", int, tuple[int, ...], tuple[str, ...])
 
 
 def _levels(
@@ -36,11 +28,6 @@ def _levels(
     if not all(abs(level) <= _MOST_DB for level in levels):
         raise click.BadParameter(f"{value!r}: give decibels from -{_MOST_DB} to {_MOST_DB}")
     return levels
-
-
-def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Speakers or parts from "anna,ben"."""
-    return None if value is None else tuple(piece.strip() for piece in value.split(",") if piece.strip())
 
 
 _MOST_DB = 100
@@ -62,16 +49,16 @@ _folder = click.Path(file_okay=False, exists=True, path_type=Path)
 @click.option("--from", "sounds", type=_folder, metavar="DIR", help="Sounds to mix, in ESC-10's layout.")
 @click.option("--speech", type=_folder, metavar="DIR", help="Spoken digits, named as in FSDD.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same sounds.")
-@click.option("--parts", callback=_names, metavar="LIST", help="Make these parts only, e.g. test.")
+@click.option("--parts", callback=listed_words, metavar="LIST", help="Make these parts only, e.g. test.")
 @click.option("--clips", type=click.IntRange(1), metavar="N", help="Training clips a label.")
 @click.option("--tune-clips", type=click.IntRange(1), metavar="N", help="Tuning clips a label; scenes.")
 @click.option("--test-clips", type=click.IntRange(1), metavar="N", help="Test clips a label; scenes.")
-@click.option("--train-folds", callback=_numbers, metavar="LIST", help="[default: 1,2]")
-@click.option("--tune-folds", callback=_numbers, metavar="LIST", help="[default: 3]")
-@click.option("--test-folds", callback=_numbers, metavar="LIST", help="[default: 4]")
-@click.option("--train-speakers", callback=_names, metavar="LIST", help="All but two by default.")
-@click.option("--tune-speakers", callback=_names, metavar="LIST", help="The last but one by name.")
-@click.option("--test-speakers", callback=_names, metavar="LIST", help="The last by name.")
+@click.option("--train-folds", type=whole_numbers, metavar="LIST", help="[default: 1,2]")
+@click.option("--tune-folds", type=whole_numbers, metavar="LIST", help="[default: 3]")
+@click.option("--test-folds", type=whole_numbers, metavar="LIST", help="[default: 4]")
+@click.option("--train-speakers", callback=listed_words, metavar="LIST", help="All but two by default.")
+@click.option("--tune-speakers", callback=listed_words, metavar="LIST", help="The last but one by name.")
+@click.option("--test-speakers", callback=listed_words, metavar="LIST", help="The last by name.")
 @click.option(
     "--minutes", type=click.FloatRange(0, 720, min_open=True), metavar="M", help="Of a scene. [default: 5]"
 )
@@ -80,7 +67,10 @@ _folder = click.Path(file_okay=False, exists=True, path_type=Path)
     "--levels", callback=_levels, metavar="LIST", help="Of events over the background. [default: 20,10,0 dB]"
 )
 @click.option(
-    "--backgrounds", callback=_names, metavar="LIST", help="Such as pink,wind. [default: all but labels]"
+    "--backgrounds",
+    callback=listed_words,
+    metavar="LIST",
+    help="Such as pink,wind. [default: all but labels]",
 )
 def data(
     name: str,
@@ -121,17 +111,14 @@ def data(
         refuse_given(f"is of no use to the set {name}: it has no part to train on", *_OF_TRAINING)
     if sounds is None:
         refuse_given("goes with --from", *_OF_SOME_SETS["folds"])
-    order = ("train", "tune", "test")
     options = Options(
         sounds=sounds,
         speech=speech,
         seed=seed,
         parts=parts or (),
-        clips={p: n for p, n in zip(order, (clips, tune_clips, test_clips), strict=True) if n is not None},
-        folds={p: n for p, n in zip(order, (train_folds, tune_folds, test_folds), strict=True) if n},
-        speakers={
-            p: n for p, n in zip(order, (train_speakers, tune_speakers, test_speakers), strict=True) if n
-        },
+        clips=_by_part(clips, tune_clips, test_clips),
+        folds=_by_part(train_folds, tune_folds, test_folds),
+        speakers=_by_part(train_speakers, tune_speakers, test_speakers),
         minutes=minutes,
         events=events,
         levels=levels or (),
@@ -146,3 +133,9 @@ def data(
         tell(f"next: earmark evaluate detections BUNDLE {out / next(reversed(counts))}")
     if "train" in counts:
         tell(f"next: earmark train classifier {out / 'train'} -o RUN {DATASETS[name].training}")
+
+
+def _by_part(train: Asked | None, tune: Asked | None, test: Asked | None) -> dict[str, Asked]:
+    """What is asked of the three parts, of those of which it is."""
+    asked = {"train": train, "tune": tune, "test": test}
+    return {part: one for part, one in asked.items() if one is not None}

@@ -10,10 +10,10 @@ import click
 
 from ..runtime.audio.writing import SoundFormat
 from ..runtime.bundle.manifest import Aggregation, LevelOver
-from ..runtime.methods.loading import all_methods
+from ..runtime.methods.loading import all_methods, method_of
 from ..runtime.methods.result import AudioKind
 from .options import with_options
-from .settings_options import Given, click_options, option_names
+from .settings_options import click_options, given_of
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
@@ -120,9 +120,7 @@ def method_settings(
     """
     settings: dict[str, dict[str, Any]] = {}
     for method in all_methods():
-        names = option_names(method.options)
-        values = {field: given[name.lstrip("-").replace("-", "_")] for field, name in names.items()}
-        mine = Given(method.options, {name: value for name, value in values.items() if value is not None})
+        mine = given_of(method.options, given)
         runs = not method.on_request if asked is None else method.name in asked
         if mine and not runs:
             raise click.UsageError(
@@ -141,18 +139,14 @@ def refuse_options(settings: Mapping[str, Any], given: Mapping[str, Any], manife
     """
     able = [method.name for method in all_methods() if method.available(manifest)]
     for method in all_methods():
-        if method.name in able or method.name not in settings:
-            continue
-        names = option_names(method.options).values()
-        options = [name for name in names if given[name.lstrip("-").replace("-", "_")] is not None]
-        if options:
+        mine = given_of(method.options, given)
+        if mine and method.name in settings and method.name not in able:
             raise click.UsageError(
-                f"{options[0]} is an option of the method {method.name}, which this bundle does not have; "
+                f"{mine.first} is an option of the method {method.name}, which this bundle does not have; "
                 f"it has {', '.join(able) or 'none'}"
             )
 
 
 def takes_progress(name: str) -> bool:
     """Whether the method tells how far it is: its options have `progress`."""
-    kinds = {method.name: method.options for method in all_methods()}
-    return any(field.name == "progress" for field in fields(kinds[name]))
+    return any(field.name == "progress" for field in fields(method_of(name).options))

@@ -85,15 +85,18 @@ def settings_options(
     def decorate(command: _Command) -> _Command:
         @wraps(command)
         def run(*arguments: Any, **collected: Any) -> Any:
-            values = {option.field: collected.pop(option.parameter) for option in options}
-            given: Given[Any] = Given(
-                kind, {name: value for name, value in values.items() if value not in (None, ())}
-            )
-            return command(*arguments, **collected, **{parameter: given})
+            mine = {option.parameter: collected.pop(option.parameter) for option in options}
+            return command(*arguments, **collected, **{parameter: given_of(kind, mine)})
 
         return with_options(run, [option.decorator for option in options])
 
     return decorate
+
+
+def given_of(kind: type, collected: Mapping[str, Any]) -> Given[Any]:
+    """What was given for a settings class, out of a command's keywords."""
+    values = {option.field: collected.get(option.parameter) for option in _options(kind)}
+    return Given(kind, {name: value for name, value in values.items() if value not in (None, ())})
 
 
 def click_options(kind: type) -> list[click.Option]:

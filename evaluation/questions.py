@@ -168,7 +168,7 @@ def is_reference(name: str) -> bool:
     return ":" in name
 
 
-def function_at(reference: str) -> Explaining:
+def function_at(reference: str) -> Callable[[Question], Any]:
     """The function "module:function"; modules may lie in the working folder.
 
     Raises:
@@ -188,7 +188,7 @@ def function_at(reference: str) -> Explaining:
         ) from error
     if not callable(found):
         raise MethodError(f"{reference}: is {type(found).__name__}, which cannot be called")
-    function: Explaining = found
+    function: Callable[[Question], Any] = found
     return function
 
 

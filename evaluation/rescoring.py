@@ -58,7 +58,6 @@ def rescore(engine: Engine, window: Window, gains: FloatArray, domain: Domain) -
     Gains of one are the window itself: its own logits, without the rounding of another pass. Raises
     EarmarkError where the classifier's answer is not finite.
     """
-    spec = engine.manifest.analysis
     logits = np.empty((len(gains), len(window.logits)), np.float32)
     whole = (gains == 1.0).all(axis=(1, 2))
     logits[whole] = window.logits
@@ -66,16 +65,19 @@ def rescore(engine: Engine, window: Window, gains: FloatArray, domain: Domain) -
     step = max(1, min(_BATCH, _CELLS // max(1, window.stft.size // 2)))
     for start in range(0, len(rest), step):
         some = rest[start : start + step]
-        spectra = window.stft * gains[some][..., None]
-        if domain == "spectrogram":
-            logits[some] = engine.pipeline.logits_of_spectra(spectra)
-        else:
-            logits[some] = engine.logits_of(inverse(as_complex(spectra), spec, len(window.waveform)))
+        logits[some] = classify(engine, window.stft * gains[some][..., None], domain, len(window.waveform))
     if not np.isfinite(logits).all():
         raise EarmarkError(
             f"{engine.manifest.name}: the classifier's answer to a masked {domain} is not finite"
         )
     return logits
+
+
+def classify(engine: Engine, spectra: FloatArray, domain: Domain, samples: int) -> FloatArray:
+    """Logits [B, K] of STFTs [B, T, F, 2] of windows of so many samples, as they are or as sound."""
+    if domain == "spectrogram":
+        return engine.pipeline.logits_of_spectra(spectra)
+    return engine.logits_of(inverse(as_complex(spectra), engine.manifest.analysis, samples))
 
 
 def silence_logits(engine: Engine, window: Window, domain: Domain) -> FloatArray:

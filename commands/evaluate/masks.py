@@ -16,20 +16,16 @@ from ...errors import MissingDependencyError
 from ...evaluation.settings import MaskSettings
 from ...prototypes_index.atomic import open_whole
 from ..console import bold, tell
-from ..options import device_option, examples, file_option, json_option, refuse_given
+from ..options import examples, file_option, refuse_given
 from ..settings_options import Given, settings_options
 from .options import (
     Output,
-    below,
     bundle_and_data,
-    csv_option,
-    fail_for,
     intervals_option,
     make_folder_of,
-    paper_of,
     preset_option,
-    records_option,
-    tell_paper,
+    report_options,
+    settled,
     write_file,
 )
 from .source import ATTRIBUTIONS, attributed
@@ -55,7 +51,6 @@ _FIGURES = {
 @bundle_and_data
 @settings_options(MaskSettings)
 @preset_option
-@csv_option
 @click.option(
     "--source",
     metavar="RUN",
@@ -63,9 +58,7 @@ _FIGURES = {
 )
 @intervals_option
 @file_option("--curves", "Metrics against area as .json, .png, .svg or .pdf (takes several times as long).")
-@records_option
-@device_option
-@json_option
+@report_options
 def masks(
     bundle: Path,
     data: Path,
@@ -88,13 +81,11 @@ def masks(
     from ...runtime.explainer import engine_of, load
 
     # What can be wrong is reported before the first clip is judged.
-    paper = paper_of(preset, "masks")
-    settings = below(given, paper.settings).settings(areas=AREAS if curves else ())
+    settings, _ = settled(given, preset, "masks", areas=AREAS if curves else ())
     _check_methods(settings.methods, source)
     _refuse_unused(settings)
     if curves is not None:
         check_curves(curves)
-    tell_paper(paper)
     explainer = load(bundle, device=device)
     sounds = listed_clips(data, settings)
     asked = [name for name in settings.methods or ATTRIBUTIONS if name in ATTRIBUTIONS]
@@ -109,11 +100,8 @@ def masks(
     if curves is not None:
         write_curves(curves, report.curves)
     out = Output(**output, preset=preset)
-    out.give(report, report.table, _lines(report, out))
-    for name, one in report.conditions.items():
-        for warning in one.warnings:
-            tell(f"{name}: {warning}")
-    fail_for(report.skipped)
+    notes = [f"{name}: {note}" for name, one in report.conditions.items() for note in one.warnings]
+    out.give(report, report.table, _lines(report, out), notes)
 
 
 def _check_methods(methods: Sequence[str], source: str | None) -> None:

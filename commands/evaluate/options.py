@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from ...errors import EarmarkError
 from ...prototypes_index.atomic import write_whole
 from ...prototypes_index.durability import naming
 from ..console import say, say_json, tell
-from ..options import Decorator, file_option, with_options
+from ..options import Decorator, device_option, file_option, json_option, with_options
 from ..paths import BundleFolder, DataFolder
 from ..settings_options import Given
 
@@ -40,8 +40,6 @@ events_option: Decorator = click.option(
     help="True events: clip, label, start_s, end_s. [default: DATA/events.csv]",
 )
 
-records_option = file_option("--records", "One line of JSON for each judgement.")
-
 preset_option: Decorator = click.option(
     "--preset",
     metavar="PAPER",
@@ -49,11 +47,20 @@ preset_option: Decorator = click.option(
     "bolanos2025 (events); apex2026 (prototypes).",
 )
 
-csv_option = file_option("--csv", "The table as CSV.", "csv_file")
-
 intervals_option: Decorator = click.option(
     "--intervals", is_flag=True, help="Print 95 % intervals and the paired differences too."
 )
+
+
+def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every question has: --csv, --records, --json, which are of `Output`, and --device."""
+    options = (
+        file_option("--csv", "The table as CSV.", "csv_file"),
+        file_option("--records", "One line of JSON for each judgement."),
+        device_option,
+        json_option,
+    )
+    return with_options(command, options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +73,15 @@ class Output:
 
     as_json: bool
     records: Path | None
-    csv_file: Path | None = None
+    csv_file: Path | None
     intervals: bool = False
     preset: str | None = None
 
-    def give(self, report: Report[Any], table: Table, text: Iterable[str]) -> None:
-        """Write the files, then print the text or the document."""
+    def give(self, report: Report[Any], table: Table, text: Iterable[str], notes: Iterable[str] = ()) -> None:
+        """Write the files, print the text or the document, then what else to know, on stderr.
+
+        Raises click's Exit with code 1 where something could not be judged and was left out.
+        """
         from ...evaluation.benchmark import document_of
 
         if self.csv_file is not None:
@@ -82,6 +92,10 @@ class Output:
             say_json(document_of(report.to_dict(), self.preset), indent=2)
         else:
             say(*text)
+        for note in notes:
+            tell(note)
+        if report.skipped:
+            raise click.exceptions.Exit(1)
 
     def lines(self, table: Table) -> list[str]:
         """A table as it is to be printed."""
@@ -119,31 +133,24 @@ def events_of(table: Path | None, data: Path) -> Path:
     return path
 
 
-def paper_of(name: str | None, table: TableName) -> Preset:
-    """The preset of `--preset`, an empty one where none is named.
+def settled(
+    given: Given[Settings], preset: str | None, table: TableName, **more: Any
+) -> tuple[Settings, Preset]:
+    """The settings: what was given, else those of a paper, which is told, else the defaults; and the paper.
 
-    Raises click.BadParameter for one that the table does not have.
+    Without a preset the paper is an empty one. Raises click.BadParameter for one of another table.
     """
     from ...evaluation.presets import Preset, preset_of
 
     try:
-        return Preset(table, "", "") if name is None else preset_of(name, table)
+        paper = Preset(table, "", "") if preset is None else preset_of(preset, table)
     except EarmarkError as error:
         raise click.BadParameter(str(error), param_hint="--preset") from error
+    if preset is not None:
+        tell(f"after {paper.citation}; {paper.differs}")
+    return below(given, paper.settings).settings(**more), paper
 
 
 def below(given: Given[Settings], values: Mapping[str, Any]) -> Given[Settings]:
     """What was given, above other values by name."""
     return Given(given.kind, {**values, **given.values})
-
-
-def tell_paper(preset: Preset) -> None:
-    """The paper whose protocol is followed, and how far."""
-    if preset.citation:
-        tell(f"after {preset.citation}; {preset.differs}")
-
-
-def fail_for(skipped: Sequence[object]) -> None:
-    """End with exit code 1, after the report was printed, where something was left out."""
-    if skipped:
-        raise click.exceptions.Exit(1)

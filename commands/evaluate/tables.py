@@ -20,22 +20,19 @@ from ...evaluation.settings import (
 from ...runtime.methods.segments.settings import SegmentSettings
 from ...times import duration_text
 from ..console import bold, tell
-from ..options import device_option, examples, json_option
+from ..options import examples
 from ..paths import BundleFolder
 from ..settings_options import Given, settings_options
 from .options import (
     Output,
     below,
     bundle_and_data,
-    csv_option,
     events_of,
     events_option,
-    fail_for,
     intervals_option,
-    paper_of,
     preset_option,
-    records_option,
-    tell_paper,
+    report_options,
+    settled,
 )
 
 Answer = TypeVar("Answer")
@@ -46,11 +43,8 @@ Answer = TypeVar("Answer")
 @events_option
 @settings_options(LocalisationSettings)
 @preset_option
-@csv_option
 @settings_options(SegmentSettings, "of_segments", only=("calls", "surrogate", "fill"))
-@records_option
-@device_option
-@json_option
+@report_options
 def events(
     bundle: Path,
     data: Path,
@@ -71,14 +65,12 @@ def events(
     from ...evaluation.localisation.localisers import check_methods
     from ...runtime.explainer import load
 
-    paper = paper_of(preset, "events")
-    settings = below(given, paper.settings).settings()
+    settings, paper = settled(given, preset, "events")
     try:
         check_methods(settings.methods)
     except MethodError as error:
         raise click.BadParameter(str(error), param_hint="'--method'") from error
     segments = below(of_segments, paper.segments).settings()
-    tell_paper(paper)
     path = events_of(table, data)
     if of_segments and settings.methods and not any(one.startswith("segments") for one in settings.methods):
         raise click.UsageError(f"{of_segments.first} is an option of segments: add -m segments")
@@ -101,7 +93,6 @@ def events(
             *report.table.text(intervals=True).split("\n"),
         ],
     )
-    fail_for(report.skipped)
 
 
 @click.command(epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"))
@@ -109,10 +100,7 @@ def events(
 @events_option
 @settings_options(AgreementSettings)
 @intervals_option
-@csv_option
-@records_option
-@device_option
-@json_option
+@report_options
 def detections(
     bundle: Path,
     data: Path,
@@ -147,18 +135,14 @@ def detections(
     for name, part in tables.items():
         text += ["", bold(name), *out.lines(part)]
     out.give(report, report.table, text)
-    fail_for(report.skipped)
 
 
 @click.command(epilog=examples("earmark evaluate prototypes bundle data"))
 @bundle_and_data
 @settings_options(PrototypeSettings)
 @preset_option
-@csv_option
 @intervals_option
-@records_option
-@device_option
-@json_option
+@report_options
 def prototypes(
     bundle: Path, data: Path, given: Given[PrototypeSettings], preset: str | None, device: str, **output: Any
 ) -> None:
@@ -170,9 +154,7 @@ def prototypes(
     """
     from ...evaluation.prototypes.evaluate import evaluate_prototypes
 
-    paper = paper_of(preset, "prototypes")
-    tell_paper(paper)
-    settings = below(given, paper.settings).settings()
+    settings, _ = settled(given, preset, "prototypes")
     report = _judged(evaluate_prototypes, bundle, data, settings, device)
     out = Output(**output, preset=preset)
     right = "" if settings.any_label else f"{report.right / report.clips:.1%} classified as labelled; "
@@ -185,7 +167,6 @@ def prototypes(
             *out.lines(report.prototypes),
         ],
     )
-    fail_for(report.skipped)
 
 
 @click.command(epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"))
@@ -207,10 +188,7 @@ def prototypes(
     help="Of the same classes, trained on shuffled labels.",
 )
 @intervals_option
-@csv_option
-@records_option
-@device_option
-@json_option
+@report_options
 def sanity(
     bundle: Path,
     data: Path,
@@ -232,19 +210,14 @@ def sanity(
     report = _judged(evaluate_sanity, bundle, data, settings, device, others=others, shuffled=shuffled)
     out = Output(**output)
     head = f"{report.bundle}: {report.method} of {report.clips} clips"
-    out.give(report, report.table, [head, "", *out.lines(report.table)])
-    for line in report.warnings:
-        tell(line)
-    fail_for(report.skipped)
+    out.give(report, report.table, [head, "", *out.lines(report.table)], report.warnings)
 
 
 @click.command(epilog=examples("earmark evaluate trust bundle data --fold 4 --store"))
 @bundle_and_data
 @settings_options(TrustSettings)
 @click.option("--store", is_flag=True, help="Keep it in BUNDLE: every result then says it of its mask.")
-@records_option
-@device_option
-@json_option
+@report_options
 def trust(
     bundle: Path, data: Path, given: Given[TrustSettings], store: bool, device: str, **output: Any
 ) -> None:
@@ -270,10 +243,8 @@ def trust(
     ]
     if report.known.rows:
         text += ["", "by what the bundle held before", *out.lines(report.known)]
-    out.give(report, report.table, text)
-    if store:
-        tell(f"{bundle}: every result now says how far its mask is to be believed")
-    fail_for(report.skipped)
+    kept = [f"{bundle}: every result now says how far its mask is to be believed"] if store else []
+    out.give(report, report.table, text, kept)
 
 
 def _judged(

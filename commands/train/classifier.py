@@ -8,16 +8,13 @@ import click
 
 from ...export.training.options import ClassifierOptions
 from ...export.training.settings import ClassifierSettings
-from ..console import tell
 from ..options import examples, folder_option
 from ..paths import DataFolder
 from ..settings_options import Given, settings_options
 from .options import (
     device_option,
-    fail_for_left_out,
     settings_of,
-    tell_left_out,
-    tell_warnings,
+    tell_trained,
     training_options,
 )
 
@@ -43,14 +40,11 @@ def classifier(data: Path, run: Path, options: ClassifierOptions, given: Given[C
     summary = train_classifier(
         data, run, settings_of(given, run, "classifier", resume=options.resume), options
     )
-    tell_left_out(summary.left_out)
     figures = ""
     if "accuracy" in summary.figures:
         share = summary.figures["accuracy"]
         figures = f", {share:.1%} of {summary.validation_clips} validation clips right"
     elif "f1" in summary.figures:
         figures = f", F1 {summary.figures['f1']:.3f} on {summary.validation_clips} validation clips"
-    tell(f"{run}: {summary.parameters} parameters, {summary.clips} clips{figures}")
-    tell_warnings(summary)
-    tell(f"next: earmark train lmac {run} {data}")
-    fail_for_left_out(summary.left_out)
+    line = f"{run}: {summary.parameters} parameters, {summary.clips} clips{figures}"
+    tell_trained(summary, [line], f"earmark train lmac {run} {data}")

@@ -9,17 +9,14 @@ import click
 
 from ...export.training.l2i.settings import L2iSettings
 from ...export.training.options import InterpreterOptions
-from ..console import tell
 from ..options import examples, folder_option, refuse_given
 from ..settings_options import Given, settings_options
 from .options import (
     TrainedOver,
-    fail_for_left_out,
     over_source_options,
     require_packages,
     settings_of,
-    tell_left_out,
-    tell_warnings,
+    tell_trained,
     training_options,
 )
 
@@ -58,16 +55,12 @@ def l2i(source: TrainedOver, data: Path, options: InterpreterOptions, given: Giv
     run = source.run
     settings = settings_of(given, run, "interpreter", resume=options.resume)
     summary = train_l2i(source.opened, data, settings, options)
-    tell_left_out(summary.left_out)
-    for clip in summary.silent:
-        tell(f"left {clip} out of the dictionary: it is silent")
-    tell(
+    lines = [f"left {clip} out of the dictionary: it is silent" for clip in summary.silent]
+    lines.append(
         f"{run}: {summary.components} components, {summary.parameters} parameters, {summary.cost:.0%} of the "
         f"classifier's multiply-adds{_validation(summary.figures)}"
     )
-    tell_warnings(summary)
-    tell(f"next: earmark export {source.exported} -o BUNDLE")
-    fail_for_left_out(summary.left_out)
+    tell_trained(summary, lines, f"earmark export {source.exported} -o BUNDLE")
 
 
 def _validation(figures: Mapping[str, float]) -> str:

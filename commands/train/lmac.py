@@ -8,16 +8,13 @@ import click
 
 from ...export.training.options import OverSourceOptions
 from ...export.training.settings import LmacSettings
-from ..console import tell
 from ..options import examples
 from ..settings_options import Given, settings_options
 from .options import (
     TrainedOver,
-    fail_for_left_out,
     over_source_options,
     settings_of,
-    tell_left_out,
-    tell_warnings,
+    tell_trained,
     training_options,
 )
 
@@ -41,7 +38,6 @@ def lmac(source: TrainedOver, data: Path, options: OverSourceOptions, given: Giv
     run = source.run
     settings = settings_of(given, run, "decoder", resume=options.resume)
     summary = train_lmac(source.opened, data, settings, options)
-    tell_left_out(summary.left_out)
     measured = summary.figures
     figures = ""
     if measured:
@@ -50,10 +46,8 @@ def lmac(source: TrainedOver, data: Path, options: OverSourceOptions, given: Giv
             f"AD {measured['average_drop']:.1f} %, FF {measured['faithfulness']:.2f}, "
             f"Fid-In {measured['input_fidelity']:.2f}"
         )
-    tell(
+    line = (
         f"{run}: decoder of {summary.parameters} parameters, {summary.cost:.0%} of the classifier's "
         f"multiply-adds{figures}"
     )
-    tell_warnings(summary)
-    tell(f"next: earmark export {source.exported} -o BUNDLE")
-    fail_for_left_out(summary.left_out)
+    tell_trained(summary, [line], f"earmark export {source.exported} -o BUNDLE")

@@ -179,10 +179,15 @@ def tell_left_out(left_out: Faults) -> None:
         tell(line)
 
 
-def tell_warnings(summary: Summary) -> None:
-    """What to know before believing what was trained, on stderr."""
-    for warning in summary.warnings:
-        tell(f"warning: {warning}")
+def tell_trained(summary: Summary, lines: Sequence[str], following: str) -> None:
+    """Say what was left out, what came of a training, what to know of it, and the command that follows.
+
+    Raises click's Exit as `fail_for_left_out` does.
+    """
+    tell_left_out(summary.left_out)
+    for line in (*lines, *(f"warning: {one}" for one in summary.warnings), f"next: {following}"):
+        tell(line)
+    fail_for_left_out(summary.left_out)
 
 
 def fail_for_left_out(left_out: Faults) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -268,8 +267,7 @@ def masker_of(name: str, *, threshold: float = 0.5, seed: int = 0) -> Masker:
 
     """
     if is_reference(name):
-        function: Any = function_at(name)
-        return masker_by(name, function)
+        return masker_by(name, function_at(name))
     fixed = (
         Masker("thresholded", partial(_thresholded, threshold=threshold)),
         Masker("random", _random, binary=True),

@@ -320,8 +320,7 @@ def _chosen(names: Sequence[str], there: Mapping[str, Localiser]) -> dict[str, L
         if name in there:
             chosen[name] = there[name]
         elif is_reference(name):
-            function: Any = function_at(name)
-            chosen[name] = partial(by_function, name=name, function=function)
+            chosen[name] = partial(by_function, name=name, function=function_at(name))
         else:
             raise MethodError(f"this bundle has no {name!r}; it has {', '.join(there)}")
     return chosen

@@ -17,17 +17,16 @@ import numpy as np
 from ...errors import MethodError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.audio.sound import open_sound
-from ...runtime.audio.stft import as_complex, inverse
 from ...runtime.engine import Engine
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.inference.window import Window
 from ...runtime.methods.prototypes.prototype import Place, Prototype
 from ...runtime.results.result import Result
-from ...runtime.values.arrays import FloatArray, Values
+from ...runtime.values.arrays import Values
 from ..data.folder import Clip, load_sound
 from ..questions import Match, PrototypeFunction, Question, answered, function_at, is_reference
 from ..report import Cell, Column, Table
-from ..rescoring import domains_of
+from ..rescoring import classify, domains_of
 from ..seeding import generator
 from ..settings import Domain, Fill, PrototypeSettings
 from ..statistics import bootstrap, paired
@@ -134,10 +133,10 @@ def judge_prototypes(
     domain = how.domain or domains_of(engine)[0]
     judgement = PrototypeJudgement()
     rate = engine.manifest.sample_rate
-    named: dict[str, Any] = {
-        name: function_at(name) for name in how.methods if is_reference(name) and name not in (more or {})
-    }
-    functions: dict[str, PrototypeFunction] = {**(more or {}), **named}
+    functions = dict(more or {})
+    for name in how.methods:
+        if is_reference(name) and name not in functions:
+            functions[name] = function_at(name)
     views = [name for name in how.methods if name not in functions]
     # Functions alone need no prototypes in the bundle.
     asks_bundle = bool(views) or not (how.methods or functions)
@@ -265,16 +264,13 @@ class _Deletion:
                 spectrum[time, band] = 0.0
             else:
                 spectrum[time, band] *= (level[band] / amplitude[time, band])[..., None]
-        logits = [self._logits(spectra[start : start + _BATCH]) for start in range(0, len(spectra), _BATCH)]
+        samples = self._window.waveform.shape[-1]
+        logits = [
+            classify(self._engine, spectra[start : start + _BATCH], self._domain, samples)
+            for start in range(0, len(spectra), _BATCH)
+        ]
         kept = np.concatenate(logits)[:, self._target].astype(np.float64)
         return float(self._window.logits[self._target]) - kept
-
-    def _logits(self, spectra: FloatArray) -> FloatArray:
-        if self._domain == "spectrogram":
-            return self._engine.pipeline.logits_of_spectra(spectra)
-        spec = self._engine.manifest.analysis
-        waves = inverse(as_complex(spectra), spec, self._window.waveform.shape[-1])
-        return self._engine.logits_of(waves)
 
 
 def _within(grid: Values, low: float, high: float) -> slice:

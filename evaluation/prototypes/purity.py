@@ -100,11 +100,6 @@ class Strongest:
     scores: Array
 
 
-def identity(channels: int) -> Array:
-    """U of raw channels."""
-    return np.eye(channels, dtype=np.float32)
-
-
 def random_rotation(channels: int, seed: int) -> Array:
     """A rotation [C, C] float32 drawn evenly from all: the control that shows what any U would do."""
     random = np.random.default_rng((seed, channels))
@@ -188,7 +183,7 @@ def purity_table(
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     some = next(iter(parts.values()))
-    raw, chance = identity(some.channels), random_rotation(some.channels, seed)
+    raw, chance = np.eye(some.channels, dtype=np.float32), random_rotation(some.channels, seed)
     kinds = {"before": raw, "after": rotation, "random": chance}
     for view in some.views:
         table[view] = {

@@ -18,7 +18,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.values.arrays import Values
+from earmark.runtime.values.arrays import Values
 
 _FRAME_S, _HOP_S = 0.030, 0.0075
 # Of Hu & Loizou: the exponent of the weights, and the limits of a frame in dB.
