@@ -24,7 +24,7 @@ _POINTS = 32
 # Points that go through the classifier together: memory stays that of a small training batch.
 _BATCH = 4
 # SmoothGrad's noise, as a share of the range of X (Smilkov et al. 2017 recommend 10 to 20 %).
-_NOISE = 0.15
+NOISE = 0.15
 
 
 class Attributions:
@@ -127,7 +127,7 @@ class Attributions:
     def _smoothgrad(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
         captum = _captum()
         log_amplitude, logits = self._entered(spectrum)
-        spread = max(float(log_amplitude.max() - log_amplitude.min()) * _NOISE, 1e-6)
+        spread = max(float(log_amplitude.max() - log_amplitude.min()) * NOISE, 1e-6)
         output: torch.Tensor = captum.NoiseTunnel(captum.Saliency(logits)).attribute(
             log_amplitude,
             nt_type="smoothgrad",

@@ -42,7 +42,7 @@ _WIDER = 4
 _PER_CENTRE = 40
 _ROUNDS = 10
 # Lists looked into and candidates compared, tried in this order; then everything.
-_EFFORTS = ((16, 64), (24, 96), (32, 128), (48, 192), (64, 256), (128, 512), (256, 1024))
+EFFORTS = ((16, 64), (24, 96), (32, 128), (48, 192), (64, 256), (128, 512), (256, 1024))
 
 
 def build_index(
@@ -102,8 +102,8 @@ def _build_lists(vectors: FloatArray, path: Path, directions: FloatArray, seed: 
         0.0,
         projected=width,
         lists=lists,
-        probes=min(_EFFORTS[0][0], lists),
-        candidates=min(_EFFORTS[0][1], count),
+        probes=min(EFFORTS[0][0], lists),
+        candidates=min(EFFORTS[0][1], count),
     )
     _write(index, path, info)
     write_table(beside(path, PROJECTION), projection.shape, [projection], SCORE)
@@ -143,7 +143,7 @@ def _tune(vectors: FloatArray, path: Path, info: IndexInfo, seed: int) -> IndexI
     queries = _queries(vectors, seed)
     tenth = exact_tenth(queries, vectors)
     everything = [(info.lists, info.entries)] if info.projected == info.dimension else []
-    for probes, candidates in (*_EFFORTS, *everything):
+    for probes, candidates in (*EFFORTS, *everything):
         info = replace(
             info, probes=min(probes, info.lists), candidates=min(candidates, info.entries, 1 << 16)
         )

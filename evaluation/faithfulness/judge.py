@@ -206,7 +206,7 @@ class _WindowUnderMaskers:
         for masker in self.plan.maskers:
             random = self._random(masker)
             start = time.perf_counter()
-            values = masker(self.engine, self.window, self.target, random)
+            values = masker.compute(self.engine, self.window, self.target, random)
             taken = 1e3 * (time.perf_counter() - start)
             if values.shape != self.window.stft.shape[:2]:
                 raise MethodError(
@@ -234,7 +234,9 @@ class _WindowUnderMaskers:
         own = _own_masker(self.engine)
         if own is None or not any(masker.binary for masker in self.plan.maskers):
             return 0.0
-        return float(own(self.engine, self.window, self.target, self._random(own)).mean(dtype=np.float64))
+        return float(
+            own.compute(self.engine, self.window, self.target, self._random(own)).mean(dtype=np.float64)
+        )
 
     def _random(self, masker: Masker, *more: str) -> np.random.Generator:
         clip = self.clip.name

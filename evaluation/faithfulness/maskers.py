@@ -63,12 +63,6 @@ class Masker:
         """What its masks multiply, over a bundle."""
         return self.gain or method_of(self.name).window_gain(manifest)
 
-    def __call__(
-        self, engine: Engine, window: Window, target: int, random: np.random.Generator
-    ) -> FloatArray:
-        """Mask or ranking [T, F] of one window for the class index `target`."""
-        return self.compute(engine, window, target, random)
-
 
 def top_share(values: FloatArray, area: float, random: np.random.Generator) -> FloatArray:
     """A mask of ones on the highest `values` [T, F], `area` (0..1) of all cells; ties are drawn by lot.

@@ -26,7 +26,7 @@ Precision = Literal["fp32", "int8"]
 Classifiers = Mapping[Precision, Callable[[FloatArray], FloatArray]]
 
 # What segments ask of each classifier and clip; the share of the segments that is their evidence.
-_CALLS = 64
+CALLS = 64
 _EVIDENCE = 0.2
 _SEGMENT_SECONDS = 0.1
 _FEWEST_SEGMENTS = 10
@@ -88,7 +88,7 @@ class ExplanationsMeter:
     def _settings(self, samples: int) -> SegmentSettings:
         length = min(_SEGMENT_SECONDS, samples / self.source.sample_rate / _FEWEST_SEGMENTS)
         return SegmentSettings(
-            calls=_CALLS,
+            calls=CALLS,
             segment_seconds=max(0.001, length),
             fade_seconds=0.0,
             prior="flat",

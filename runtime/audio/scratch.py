@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ...errors import EarmarkError
 
 # Bytes of rows that are kept in memory, and rows that are written at once.
-_MEMORY_BYTES, _ROWS = 2**18, 256
+MEMORY_BYTES, _ROWS = 2**18, 256
 # Bytes written to a temporary file before its pages are handed back to the system.
 _RELEASE_BYTES = 32 * 2**20
 
@@ -72,7 +72,7 @@ class ScratchRows:
 
     def _put(self, rows: npt.NDArray[Any]) -> None:
         """Keep these rows, or write them with all that were kept."""
-        if self._file is None and (len(self._full) + 1) * rows.nbytes <= _MEMORY_BYTES:
+        if self._file is None and (len(self._full) + 1) * rows.nbytes <= MEMORY_BYTES:
             self._full.append(rows.copy())
             return
         try:

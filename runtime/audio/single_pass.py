@@ -14,7 +14,7 @@ from .source import SoundSource, Stop
 # The square root of what float32 holds, less what sums of a window need.
 _HIGHEST = 1e15
 # Samples per channel between two questions whether to stop.
-_ASK_EVERY = 2**20
+ASK_EVERY = 2**20
 
 
 class SinglePassSound:
@@ -53,12 +53,12 @@ class SinglePassSound:
 
     def unchecked_blocks(self) -> Generator[FloatArray, None, None]:
         """As `input_blocks`; each is to go through `check`, in order, by whatever thread."""
-        due = _ASK_EVERY
+        due = ASK_EVERY
         for block in self._source.blocks():
             self.input_samples += block.shape[1]
             yield block
             if self._stop is not None and self.input_samples >= due:
-                due += _ASK_EVERY
+                due += ASK_EVERY
                 if self._stop.reached():
                     return
         if self.input_samples == 0:

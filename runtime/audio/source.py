@@ -13,7 +13,7 @@ from ..values.arrays import FloatArray
 
 # The longest block that is read at once, in samples per channel, and its values at the most (2 MB). Threads
 # that share a recording wait for each other at every block.
-_LONGEST, _MOST_VALUES = 2**18, 2**19
+LONGEST, MOST_VALUES = 2**18, 2**19
 LOWEST_RATE, HIGHEST_RATE = 1000, 768000
 _MOST_CHANNELS = 64
 
@@ -134,7 +134,7 @@ class BoundedSource:
 
 def block_samples(channels: int) -> int:
     """Samples per channel of a block that is read at once."""
-    return min(_LONGEST, _MOST_VALUES // channels)
+    return min(LONGEST, MOST_VALUES // channels)
 
 
 def checked_rate(rate: Any, name: str) -> int:

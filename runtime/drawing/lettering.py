@@ -17,7 +17,7 @@ from typing import Any
 
 from ...printable import printable
 
-_OWN = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
+OWN_FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 # A line of a picture never holds more.
 _MOST = 300
@@ -69,7 +69,7 @@ class Lettering:
         """As many pieces as fit, with an ellipsis where that is not all."""
         if self._length(pieces) <= width:
             return pieces
-        end = [(_OWN, _ELLIPSIS)]
+        end = [(OWN_FONT, _ELLIPSIS)]
         low, high = 0, len(pieces) - 1
         while low < high:
             middle = (low + high + 1) // 2
@@ -96,12 +96,12 @@ def _pieces(text: str) -> list[tuple[Path, str]]:
 
 
 def _piece(one: str) -> Iterator[tuple[Path, str]]:
-    font = _font_with(one)
+    font = font_with(one)
     if font is not None:
         yield font, one
     # A variant of the sign before it: without it the sign is still there.
     elif not 0xFE00 <= ord(one) <= 0xFE0F:
-        yield _OWN, _escaped(one)
+        yield OWN_FONT, _escaped(one)
 
 
 def _escaped(one: str) -> str:
@@ -145,12 +145,12 @@ def lettered(lines: Sequence[str]) -> tuple[str, list[str]]:
     from matplotlib import font_manager, ft2font, rcParams
 
     shapes = hasattr(ft2font, "__libraqm_version__")
-    families = [*rcParams["font.family"], font_manager.FontProperties(fname=str(_OWN)).get_name()]
+    families = [*rcParams["font.family"], font_manager.FontProperties(fname=str(OWN_FONT)).get_name()]
     known = set(font_manager.get_font_names())
     shown = []
     for line in lines:
         pieces = _pieces(line)
-        for path in {path for path, _ in pieces} - {_OWN}:
+        for path in {path for path, _ in pieces} - {OWN_FONT}:
             name = font_manager.FontProperties(fname=str(path)).get_name()
             if name not in known:
                 font_manager.fontManager.addfont(str(path))
@@ -168,20 +168,20 @@ def lettered(lines: Sequence[str]) -> tuple[str, list[str]]:
 
 def scripts_without_font() -> dict[str, str]:
     """Scripts that pictures would spell out here, and a font that would help, by its name and package."""
-    return {script: font for script, (sign, font) in _SCRIPTS.items() if _font_with(sign) is None}
+    return {script: font for script, (sign, font) in _SCRIPTS.items() if font_with(sign) is None}
 
 
 @lru_cache(maxsize=4096)
-def _font_with(one: str) -> Path | None:
+def font_with(one: str) -> Path | None:
     """A font that has the character: the own one, else one of this machine, else none."""
     if unicodedata.bidirectional(one) in {"R", "AL"} and not _shapes():
         # From left to right and in unjoined letters it would be another text.
         return None
-    if _has(_OWN, one):
-        return _OWN
+    if _has(OWN_FONT, one):
+        return OWN_FONT
     if unicodedata.category(one) in {"Cn", "Co", "Cs"}:
         return None
-    return next((path for path in _machines_fonts() if _has(path, one)), None)
+    return next((path for path in machine_fonts() if _has(path, one)), None)
 
 
 def _shapes() -> bool:
@@ -210,7 +210,7 @@ def _probe_font(path: Path) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _machines_fonts() -> tuple[Path, ...]:
+def machine_fonts() -> tuple[Path, ...]:
     """Font files of this machine, those likely to hold many scripts first."""
     fonts: list[Path] = []
     for name in _FONTS.get(sys.platform, _FONTS_ELSEWHERE):

@@ -16,7 +16,7 @@ from .onnx_runtime import import_onnxruntime
 
 SHARE = "EARMARK_SHARE_WEIGHTS"
 # Weights of fewer bytes cost little memory and less time than reading their graph here does.
-_LARGE_BYTES = 1 << 26
+LARGE_BYTES = 1 << 26
 # Operators that gain nothing from packed weights: measured for those of a Cnn14 and L-MAC's decoder. Matrix
 # products and recurrent layers do, by 4 % (500 rows) up to a half (8 rows).
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -38,7 +38,7 @@ def shares_weights() -> bool:
 def hold_weights(options: Any, path: Path) -> None:
     """Choose how the weights beside a graph, in `<its name>.data`, are held by a session on the CPU."""
     data = path.with_name(f"{path.name}.data")
-    if not data.is_file() or data.stat().st_size < _LARGE_BYTES:
+    if not data.is_file() or data.stat().st_size < LARGE_BYTES:
         return
     shared = shares_weights()
     if shared:

@@ -83,7 +83,7 @@ def evaluated(*arguments):
 def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, name):
     masker = masker_of(name)
     target = int(heard.logits.argmax())
-    masks = [masker(engine_of(explainer), heard, target, np.random.default_rng(3)) for _ in range(2)]
+    masks = [masker.compute(engine_of(explainer), heard, target, np.random.default_rng(3)) for _ in range(2)]
     assert masks[0].shape == heard.stft.shape[:2]
     assert 0.0 <= masks[0].min() <= masks[0].max() <= 1.0
     assert masks[0].max() > 0.0
@@ -94,7 +94,7 @@ def test_maskers_give_gains_of_components_the_same_each_time(explainer, heard, n
 
 def test_the_masker_is_what_is_listened_to(explainer, heard):
     target = int(heard.logits.argmax())
-    gain = masker_of("components")(engine_of(explainer), heard, target, np.random.default_rng(0))
+    gain = masker_of("components").compute(engine_of(explainer), heard, target, np.random.default_rng(0))
     found = explainer.explain(heard.waveform, RATE, methods=["components"], rescore=True).components
     for masks, key in ((gain, "mask_in"), (1.0 - gain, "mask_out")):
         logits = rescore(engine_of(explainer), heard, masks[None], "spectrogram")[0]
@@ -116,10 +116,12 @@ def test_random_components_are_as_many_or_as_much_and_active(explainer, heard):
     assert {len(some) for some in drawn} == {count}
     assert all(said["activations"][list(some)].max(axis=1).min() > 0 for some in drawn)
     assert len(drawn) > 5
-    own = masker_of("components")(engine_of(explainer), heard, target, np.random.default_rng(0)).mean()
+    own = (
+        masker_of("components").compute(engine_of(explainer), heard, target, np.random.default_rng(0)).mean()
+    )
     for one, most in (("random_components_area", 0.12), ("random_components", 1.0)):
         areas = [
-            masker_of(one)(engine_of(explainer), heard, target, np.random.default_rng(seed)).mean()
+            masker_of(one).compute(engine_of(explainer), heard, target, np.random.default_rng(seed)).mean()
             for seed in range(10)
         ]
         assert abs(np.mean(areas) - own) < most

@@ -161,7 +161,7 @@ def test_an_interrupted_training_goes_on_exactly(bundle, sounds, tmp_path, monke
         with pytest.raises(RunError, match="--resume"):
             train_apex(bundle, sounds, settings, ApexOptions(out=tmp_path / "stopped"))
     with monkeypatch.context() as patch:
-        patch.setattr(maps, "_Writer", None)
+        patch.setattr(maps, "MapWriter", None)
         train_apex(bundle, sounds, settings, ApexOptions(out=tmp_path / "stopped", resume=True))
     files = [(tmp_path / name / "apex.safetensors").read_bytes() for name in ("whole", "stopped")]
     assert files[0] == files[1]
@@ -177,9 +177,9 @@ def test_a_cache_serves_the_next_training(bundle, sounds, tmp_path, monkeypatch)
     from earmark.export.training.apex import maps
 
     heard = []
-    add = maps._Writer.add
+    add = maps.MapWriter.add
     monkeypatch.setattr(
-        maps._Writer, "add", lambda self, clip, **k: (heard.append(clip.name), add(self, clip, **k))
+        maps.MapWriter, "add", lambda self, clip, **k: (heard.append(clip.name), add(self, clip, **k))
     )
     for name in ("one", "two"):
         train_apex(bundle, sounds, FEW, ApexOptions(out=tmp_path / name, cache=tmp_path / "cache"))

@@ -103,11 +103,11 @@ def test_smoothgrad_nears_saliency_without_noise_and_differs_with_it(tiny_source
     plain = Attributions(tiny_source, "saliency")(stft, 1)
     smooth = Attributions(tiny_source, "smoothgrad")(stft, 1)
     assert not np.allclose(plain, smooth, rtol=0.01)
-    spread, attributions._NOISE = attributions._NOISE, 0.0
+    spread, attributions.NOISE = attributions.NOISE, 0.0
     try:
         still = Attributions(tiny_source, "smoothgrad")(stft, 1)
     finally:
-        attributions._NOISE = spread
+        attributions.NOISE = spread
     np.testing.assert_allclose(still, plain, atol=1e-3 * plain.max())
 
 

@@ -259,7 +259,7 @@ def test_a_classifier_of_waveforms_is_trained_and_explained_through_sound(data, 
 
     source = stranger(front_end=FromSound(), rescore="waveform")
     settings = LmacSettings(epochs=1, batch_size=6, width=4, patience=0)
-    monkeypatch.setattr("earmark.export.training.lmac.recipe._MOST_AREA", 0.1)
+    monkeypatch.setattr("earmark.export.training.lmac.recipe.MOST_AREA", 0.1)
     summary = train_lmac(source, data, settings, OverSourceOptions(out=tmp_path / "run"))
     assert summary.epochs == 1
     # After an epoch it keeps about half, which is no fault but for the limit above.

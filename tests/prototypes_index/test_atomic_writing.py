@@ -20,10 +20,11 @@ from earmark.prototypes_index.locks import locked
 
 
 @pytest.fixture(params=["exchange", "two renames"])
-def ways(request, monkeypatch):
+def ways(request, monkeypatch, tmp_path_factory):
     if request.param == "two renames":
-        monkeypatch.setattr(atomic, "_exchanger", lambda: None)
-    return "exchange" if atomic._exchanger() else "two renames"
+        monkeypatch.setattr(atomic, "exchange", lambda one, other: False)
+    one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
+    return "exchange" if atomic.exchange(one, other) else "two renames"
 
 
 def names(folder):
@@ -92,7 +93,7 @@ def test_killed_at_any_step_the_old_or_the_new_is_there(tmp_path, ways):
 @pytest.mark.parametrize("step", [1, 2])
 def test_interrupted_between_two_renames_the_old_folder_is_there(tmp_path, monkeypatch, step):
     target, rename, done = bundle(tmp_path / "b", "old"), type(tmp_path).rename, 0
-    monkeypatch.setattr(atomic, "_exchanger", lambda: None)
+    monkeypatch.setattr(atomic, "exchange", lambda one, other: False)
 
     def interrupted(path, to):
         nonlocal done

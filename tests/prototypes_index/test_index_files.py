@@ -256,7 +256,7 @@ def test_more_directions_come_before_reading_everything(tmp_path, monkeypatch):
     vectors = np.repeat(places, 50, axis=0)
     vectors = normalise(vectors + 0.01 * random.standard_normal(vectors.shape, dtype=np.float32))
     # Efforts that do not suffice in the directions with most of the energy.
-    monkeypatch.setattr(index_build, "_EFFORTS", ((16, 16),))
+    monkeypatch.setattr(index_build, "EFFORTS", ((16, 16),))
     info = build_index(vectors, tmp_path / "time.faiss", exact_limit=1000)
     assert info.recall_at_10 >= index_build.RECALL_WANTED
     assert info.projected == info.dimension

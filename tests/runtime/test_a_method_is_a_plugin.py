@@ -148,7 +148,7 @@ def test_it_has_a_row_in_evaluate(bundle, burst):
     engine = engine_of(explainer)
     assert "loudest" in usual_maskers(engine)
     window = next(iter(engine.windows(open_sound(burst, RATE, RATE))))
-    mask = masker_of("loudest")(engine, window, 0, np.random.default_rng(0))
+    mask = masker_of("loudest").compute(engine, window, 0, np.random.default_rng(0))
     assert mask.shape == window.stft.shape[:2]
     edges = np.arange(0.0, 1.01, 0.1)
     task, _ = task_of(explainer, burst, RATE, 0, edges)

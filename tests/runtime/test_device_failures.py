@@ -1,5 +1,6 @@
 """What onnxruntime raises when a device cannot be used, in its own words: one line, and the cure."""
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -129,11 +130,9 @@ def test_doctor_tries_the_devices(gpu_build):
 
 
 def test_doctor_names_two_builds(monkeypatch):
-    from earmark.commands import doctor
-
     versions = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}
-    version = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: versions.get(name) or version(name))
+    version = importlib.metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or version(name))
     result = invoke("doctor", code=1)
     assert "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 overwrite each other" in result.stdout
 

@@ -77,7 +77,7 @@ def source_of(path):
 def _few_calls():
     """Segments of a second need fewer answers than those of real clips."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(int8_explanations, "_CALLS", 24)
+        patch.setattr(int8_explanations, "CALLS", 24)
         yield
 
 

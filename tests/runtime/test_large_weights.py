@@ -37,7 +37,7 @@ def options_for(path):
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(weights, "_LARGE_BYTES", 1)
+    monkeypatch.setattr(weights, "LARGE_BYTES", 1)
 
 
 ALL, EXTENDED = (

@@ -16,10 +16,10 @@ from earmark.runtime.drawing.shown import Chart, Spectrogram
 @pytest.fixture
 def bare(monkeypatch):
     """A machine without fonts."""
-    monkeypatch.setattr(lettering, "_machines_fonts", lambda: ())
-    lettering._font_with.cache_clear()
+    monkeypatch.setattr(lettering, "machine_fonts", lambda: ())
+    lettering.font_with.cache_clear()
     yield
-    lettering._font_with.cache_clear()
+    lettering.font_with.cache_clear()
 
 
 def written(text, width=900):
@@ -33,7 +33,7 @@ def written(text, width=900):
 )
 def test_scripts_of_the_own_font_are_drawn(bare, text):
     assert Lettering(19).shortened(text, 900) == text
-    font = ImageFont.truetype(str(lettering._OWN), 19)
+    font = ImageFont.truetype(str(lettering.OWN_FONT), 19)
     box = font.getmask("\U0010fffe")
     for one in set(text) - {" "}:
         drawn = font.getmask(one)
@@ -66,11 +66,12 @@ def test_a_font_of_the_machine_serves_where_the_own_one_ends(bare, monkeypatch, 
     """What is no font is passed over."""
     (tmp_path / "broken.ttf").write_bytes(b"no font")
     own = tmp_path / "machine.ttf"
-    own.write_bytes(lettering._OWN.read_bytes())
-    monkeypatch.setattr(lettering, "_OWN", tmp_path / "broken.ttf")
-    monkeypatch.setattr(lettering, "_machines_fonts", lambda: (tmp_path / "broken.ttf", own))
-    assert lettering._font_with("ж") == own
-    assert lettering._font_with("鳥") is None
+    own.write_bytes(lettering.OWN_FONT.read_bytes())
+    monkeypatch.setattr(lettering, "OWN_FONT", tmp_path / "broken.ttf")
+    monkeypatch.setattr(lettering, "machine_fonts", lambda: (tmp_path / "broken.ttf", own))
+    assert Lettering(19).shortened("ж", 900) == "ж"
+    assert lettering.font_with("ж") == own
+    assert lettering.font_with("鳥") is None
 
 
 class Canvas:
@@ -94,7 +95,7 @@ class Canvas:
     ],
 )
 def test_scores_and_escapes_stay_on_their_side_of_a_name_from_right_to_left(bare, monkeypatch, text, runs):
-    monkeypatch.setattr(lettering, "_shapes", lambda: True)
+    monkeypatch.setattr("PIL.features.check", lambda library: True)
     canvas = Canvas()
     Lettering(19).write(canvas, (5, 20), text, 0, 900)
     assert [piece for _, piece in canvas.drawn] == runs
@@ -109,7 +110,7 @@ def test_fonts_that_would_help_are_named(bare):
 
 
 def test_text_from_right_to_left_is_not_drawn_the_wrong_way(bare, monkeypatch):
-    monkeypatch.setattr(lettering, "_shapes", lambda: False)
+    monkeypatch.setattr("PIL.features.check", lambda library: False)
     assert Lettering(19).shortened("אב", 900) == r"\u05d0\u05d1"
 
 

@@ -15,7 +15,8 @@ from runtime_sounds import RATE, tone
 
 import earmark
 from earmark.forks import fork_waits
-from earmark.runtime.explainer import SHIPPED, engine_of
+from earmark.runtime.explainer import SHIPPED
+from earmark.runtime.inference import session
 from earmark.runtime.values.lazy import lazy_property
 
 # Threads, forks, processes.
@@ -43,18 +44,22 @@ def test_a_forked_child_explains_too(tiny_bundle, monkeypatch):
     monkeypatch.setenv("EARMARK_THREADS", "2")
     explainer = earmark.load(tiny_bundle, "cpu")
     expected = explainer.explain(tone(), RATE)
-    # The lock is held by another thread while the process forks.
-    held, go = threading.Event(), threading.Event()
+    explainer.close()
+    # Another thread creates a session, and so holds the lock, while the process forks.
+    held, go, parent, activate = threading.Event(), threading.Event(), os.getpid(), session.activate
 
-    def hold():
-        with engine_of(explainer).sessions._lock:
+    def slow(*arguments):
+        if os.getpid() == parent:
             held.set()
             go.wait(60)
+        return activate(*arguments)
+
+    monkeypatch.setattr(session, "activate", slow)
 
     def same():
         return np.allclose(explainer.explain(tone(), RATE).mask.residual, expected.mask.residual, atol=1e-6)
 
-    holder = threading.Thread(target=hold)
+    holder = threading.Thread(target=explainer.warm_up)
     holder.start()
     held.wait(10)
     assert in_a_child(same) == 0

@@ -81,8 +81,8 @@ def test_stereo_is_classified_by_its_mean(shipped, tmp_path):
 
 
 def test_opening_ends_when_time_is_over(shipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(single_pass, "_ASK_EVERY", 3 * RATE)
-    monkeypatch.setattr("earmark.runtime.audio.source._LONGEST", RATE)
+    monkeypatch.setattr(single_pass, "ASK_EVERY", 3 * RATE)
+    monkeypatch.setattr("earmark.runtime.audio.source.LONGEST", RATE)
     path = tmp_path / "long.flac"
     soundfile.write(path, noise(30), RATE)
     result = shipped.explain(path, methods=[], cancel=lambda: True)
@@ -98,7 +98,7 @@ def test_opening_ends_when_time_is_over(shipped, tmp_path, monkeypatch):
 def test_looking_through_a_file_ends_when_time_is_over(tmp_path, monkeypatch):
     path = tmp_path / "long.flac"
     soundfile.write(path, noise(240, 2), RATE)
-    monkeypatch.setattr(sound_bytes, "_ASK_EVERY", 2**20)
+    monkeypatch.setattr(sound_bytes, "ASK_EVERY", 2**20)
     stop = Deadline(cancel=cancelled_at(2))
     opened = open_once(path, None, RATE, stop)
     first = next(opened.input_blocks())
@@ -123,7 +123,7 @@ def test_rows_lie_in_a_file_where_they_are_many(monkeypatch):
     values = np.random.default_rng(3).normal(size=(2500, 3)).astype(np.float32)
     given = {}
     for most in (0, 1 << 20):
-        monkeypatch.setattr(scratch, "_MEMORY_BYTES", most)
+        monkeypatch.setattr(scratch, "MEMORY_BYTES", most)
         rows = ScratchRows(3)
         for row in values:
             rows.add(row)

@@ -280,7 +280,7 @@ def test_cut_off_files_warn(tmp_path: Path, container: str, long: bool) -> None:
 )  # fmt: skip
 def test_windows_cover_the_sound(samples: int, length: int, hop: int, rate: int, long: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("earmark.runtime.audio.source._LONGEST", 300)
+        patch.setattr("earmark.runtime.audio.source.LONGEST", 300)
         patch.setattr(module, "MEMORY_VALUES", 0 if long else 10**9)
         opened = open_sound(noise(samples, 2), rate, RATE)
         everything = heard(opened)

@@ -247,7 +247,7 @@ def test_good_pages_with_gaps_are_read_a_few_times(monkeypatch) -> None:
         return into(self, start, target)
 
     page = b"OggS" + bytes(10) + b"serial" + bytes(2) + bytes(4) + b"\0"
-    page = page[:22] + ogg._checksum(page) + page[26:]
+    page = page[:22] + ogg.checksum(page) + page[26:]
     # A byte between two pages: what follows the first might be another file.
     content = written("OGG") + (page + b"x") * 20_000
     monkeypatch.setattr(SoundBytes, "into", counted)
@@ -297,7 +297,7 @@ def test_chunks_are_walked_once(monkeypatch) -> None:
             Names.asked += 1
             return super().__contains__(name)
 
-    monkeypatch.setattr(chunks, "_KNOWN", Names(chunks._KNOWN))
+    monkeypatch.setattr(chunks, "KNOWN", Names(chunks.KNOWN))
     whole = written("WAV")
     small = whole[:40] + struct.pack("<I", 8000) + whole[44:]
     assert told(small + (b"LIST" + bytes(4)) * 3000 + b"junk")[0] == 12000 + 12002

@@ -22,6 +22,8 @@ from sound_contents import (
 from earmark.errors import AudioError
 from earmark.runtime.audio import sound as module
 from earmark.runtime.audio.containers import chunks as sound_chunks
+from earmark.runtime.audio.containers.bytes import SoundBytes
+from earmark.runtime.audio.containers.survey import survey
 from earmark.runtime.audio.sound import open_sound
 
 # Lengths in headers.
@@ -72,7 +74,7 @@ def test_a_file_that_was_cut_tells_both_lengths(kind: str) -> None:
 
 def test_a_size_that_wrapped_at_four_gibibytes(monkeypatch) -> None:
     # The same mechanism at 2**12: a true 24,000 bytes leave 3,520 in the header.
-    monkeypatch.setattr(sound_chunks, "_WRAP", 4096)
+    monkeypatch.setattr(sound_chunks, "WRAP", 4096)
     whole = written("WAV")
     wrapped = with_size("WAV", whole, 24000 % 4096)
     listed = wrapped + b"LIST" + struct.pack("<I", 8) + b"INFOabcd"
@@ -94,11 +96,9 @@ def test_a_sparse_file_of_more_than_four_gibibytes(tmp_path: Path) -> None:
         file.write(b"\x00\x40" * 8)
         file.seek(44 + length - 2)
         file.write(b"\x00\x40")
-    from earmark.runtime.audio.decoding import FileSource
-
-    source = FileSource(str(path), path.name)
+    with path.open("rb") as file:
+        (part,), _ = survey(SoundBytes(file, path.name))
     # Every view stays below what a 32-bit header can tell.
-    (part,) = source._parts
     assert sum(piece[1] for view in part.views for piece in view if not isinstance(piece, bytes)) == length
     assert part.declared == 4000
 
@@ -108,7 +108,7 @@ def test_a_sparse_file_of_more_than_four_gibibytes(tmp_path: Path) -> None:
 )
 def test_every_coding_of_a_short_wav(coding: str, monkeypatch) -> None:
     # Several headers for one sound.
-    monkeypatch.setattr(sound_chunks, "_VIEW_BYTES", 8192)
+    monkeypatch.setattr(sound_chunks, "VIEW_BYTES", 8192)
     whole = written("WAV", subtype=coding)
     sound = opened(with_size("WAV", whole, 2048))
     np.testing.assert_array_equal(samples(sound), decoded(whole))

@@ -85,7 +85,7 @@ def clip_maps(
     with _disk_full_is_one_line(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        writer = _Writer(folder, bundle, device, head)
+        writer = MapWriter(folder, bundle, device, head)
         try:
             for clip in clips:
                 writer.add(clip, strict=strict)
@@ -137,7 +137,7 @@ def _opened(folder: Path, key: str, head: Head | None) -> ClipMaps | None:
         return None
 
 
-class _Writer:
+class MapWriter:
     """Hears clip after clip and appends their maps."""
 
     def __init__(self, folder: Path, bundle: Bundle, device: str, head: Head | None) -> None:

@@ -30,7 +30,7 @@ from .loss import MaskingLoss
 from .mixtures import MixtureBatches
 
 # Mean areas of masks by which something is explained.
-_LEAST_AREA, _MOST_AREA = 0.005, 0.9
+LEAST_AREA, MOST_AREA = 0.005, 0.9
 # What the class loses without what they keep, as a score; less is hardly anything.
 _LEAST_LOSS = 0.1
 
@@ -126,11 +126,11 @@ def train_lmac(
 def doubts(figures: Mapping[str, Any]) -> tuple[str, ...]:
     """Warnings of masks by which nothing is explained, by their mean area and faithfulness, 0..1."""
     area, lost = figures.get("area"), figures.get("faithfulness")
-    if area is not None and not _LEAST_AREA <= area <= _MOST_AREA:
-        what = "everything" if area > _MOST_AREA else "next to nothing"
+    if area is not None and not LEAST_AREA <= area <= MOST_AREA:
+        what = "everything" if area > MOST_AREA else "next to nothing"
         return (
             f"the masks keep {what} (area {area:.3f}), so they explain nothing: train again with a lower "
-            f"--lr, another --seed or a {'higher' if area > _MOST_AREA else 'lower'} --area-weight",
+            f"--lr, another --seed or a {'higher' if area > MOST_AREA else 'lower'} --area-weight",
         )
     if lost is not None and lost < _LEAST_LOSS:
         return (

@@ -16,7 +16,7 @@ from ..source import Stop
 Piece = bytes | tuple[int, int]
 
 _SCAN = 2**20  # bytes that are searched at once
-_ASK_EVERY = 2**24  # bytes that are searched before it is asked whether to stop
+ASK_EVERY = 2**24  # bytes that are searched before it is asked whether to stop
 _AHEAD = 2**16  # bytes that are read at once
 
 
@@ -124,7 +124,7 @@ class SoundBytes:
     def some(self, start: int, count: int) -> bytes:
         """As `at`, of a search that goes through the file: nothing once it is to end."""
         self._searched += count
-        if self.stop is not None and self._searched > _ASK_EVERY:
+        if self.stop is not None and self._searched > ASK_EVERY:
             self._searched = 0
             self._stopped = self._stopped or self.stop.reached()
         return b"" if self._stopped else self.at(start, count)

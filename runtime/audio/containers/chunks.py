@@ -16,10 +16,10 @@ from .parts import after_id3, after_zeros, is_padding, is_sound_file
 
 MOST_CHUNKS = 20_000
 # A header of 32-bit sizes never speaks for more than this: longer sound gets several.
-_VIEW_BYTES = 2**30
-_WRAP = 2**32
+VIEW_BYTES = 2**30
+WRAP = 2**32
 # Other chunks than sound that may be cut off at a file's end.
-_KNOWN = frozenset(
+KNOWN = frozenset(
     name.ljust(4)
     for name in (
         b"LIST id3 ID3 bext JUNK junk cue smpl fact PEAK afsp _PMX iXML cart FLLR PAD DISP acid inst "
@@ -29,7 +29,7 @@ _KNOWN = frozenset(
 )
 # The tail in which chunks behind a sound of the wrong size are looked for.
 _TAIL = 2**20
-_CHUNK = re.compile(b"|".join(re.escape(name) for name in sorted(_KNOWN)))
+_CHUNK = re.compile(b"|".join(re.escape(name) for name in sorted(KNOWN)))
 Behind = Callable[[int], int | None]
 # Name and size of the chunk whose head is given.
 Read = Callable[[bytes], tuple[bytes, int]]
@@ -72,7 +72,7 @@ def measure(data: SoundBytes, begin: int, declared: int | None, behind: Behind, 
     if declared > there:
         return Extent(begin, there, declared, False, data.size)
     # A 32-bit size starts again at 0 after 4 GiB.
-    for length in range(declared, there + 1, _WRAP) if bits == 32 else (declared,):
+    for length in range(declared, there + 1, WRAP) if bits == 32 else (declared,):
         for padded in dict.fromkeys((length + (length & 1), length)):
             end = behind(begin + padded)
             if end is not None:
@@ -91,7 +91,7 @@ def _before_chunks(data: SoundBytes, declared: int) -> int:
         place = match.start()
         for order, seen in walked.items():
             at = place
-            while at not in seen and tail[at : at + 4] in _KNOWN:
+            while at not in seen and tail[at : at + 4] in KNOWN:
                 seen.add(at)
                 length = int.from_bytes(tail[at + 4 : at + 8], order)
                 at += 8 + length + (length & 1)
@@ -110,7 +110,7 @@ def is_unknown(declared: int, bits: int) -> bool:
 
 def views_of(extent: Extent, block: int, header: Callable[[int], bytes]) -> tuple[tuple[Piece, ...], ...]:
     """The sound behind new headers, each for whole blocks of `block` bytes. header: of a length in bytes."""
-    step = max(block, _VIEW_BYTES // block * block)
+    step = max(block, VIEW_BYTES // block * block)
     return tuple(
         (header(length), (extent.begin + start, length))
         for start in range(0, max(1, extent.held), step)
@@ -149,7 +149,7 @@ def behind_chunks(data: SoundBytes, place: int, read: Read, head: int) -> int | 
         if length < 0 or not all(32 <= byte < 127 for byte in name):
             return data.size if is_text(data, place) else None
         if place + head + length > data.size:
-            return data.size if name in _KNOWN or is_text(data, place) else None
+            return data.size if name in KNOWN or is_text(data, place) else None
         place += head + length + (length & 1)
     return data.size
 

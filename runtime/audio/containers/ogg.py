@@ -118,7 +118,7 @@ def _pages(data: SoundBytes, start: int) -> Iterator[tuple[int, bytes, bool]]:
             left -= len(page)
             if left < 0:
                 return
-            good = _checksum(page) == page[22:26]
+            good = checksum(page) == page[22:26]
             if good:
                 behind = place + at + len(page)
             yield place + at, page, good
@@ -139,13 +139,13 @@ def _cut(data: SoundBytes, start: int, end: int) -> bool:
                 continue
             length = 27 + head[26] + sum(tail[place + 27 : place + 27 + head[26]])
             page = tail[place : place + length]
-            return len(page) < length or not head[5] & 4 or _checksum(page) != page[22:26]
+            return len(page) < length or not head[5] & 4 or checksum(page) != page[22:26]
         if begin == start:
             break
     return True
 
 
-def _checksum(page: bytes) -> bytes:
+def checksum(page: bytes) -> bytes:
     """The checksum that belongs into bytes 22 to 26 of a page.
 
     It is the CRC-32 of zlib with the bits in the other order, and nothing turned over at either end.
