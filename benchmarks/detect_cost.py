@@ -23,7 +23,7 @@ import soundfile
 from measuring import in_turn, run_main
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import SHIPPED, engine_of
 

@@ -32,7 +32,7 @@ class Selected(TypedDict):
     labels: tuple[str, ...] | None
 
 
-class Shown(NamedTuple):
+class Display(NamedTuple):
     """How much of a result is shown.
 
     in_text, in_json: labels, and in detail prototypes, at the most
@@ -54,7 +54,7 @@ class Shown(NamedTuple):
         return {"min_score": self.min_score, "windows": self.windows, "labels": self.labels}
 
 
-def answer(name: str, result: Result, shown: Shown) -> list[str]:
+def answer(name: str, result: Result, shown: Display) -> list[str]:
     """Lines for `console.say`, which styles them where stdout is a terminal; `name`: the sound's."""
     lines = [f"{bold(name)}  {_facts(result)}"]
     lines += [f"  {topic:<9} {text}" for topic, text in _lines(result, shown)]
@@ -80,7 +80,7 @@ def _facts(result: Result) -> str:
     return f"{time_text(result.duration_s)}, {result.sample_rate} Hz, {channels}"
 
 
-def _lines(result: Result, shown: Shown) -> Iterator[tuple[str, str]]:
+def _lines(result: Result, shown: Display) -> Iterator[tuple[str, str]]:
     first, *others = result.shown(shown.in_text, labels=shown.labels)
     task = result.task
     rest = [f"   {label} {score_text(one, task)}" for label, one in others if reaching(one, shown.min_score)]
@@ -110,7 +110,7 @@ def _strip(spans: Sequence[tuple[float, float]], duration_s: float) -> str:
     return f"0 s |{''.join('#' if mark else '.' for mark in marks)}| {time_text(duration_s)}"
 
 
-def _windows(result: Result, shown: Shown) -> Iterator[str]:
+def _windows(result: Result, shown: Display) -> Iterator[str]:
     """A line for each window: when it lies, and its best labels."""
     windows = result.windows
     rows = windows.top(shown.in_text, min_score=shown.min_score, labels=shown.labels)
@@ -122,7 +122,7 @@ def _windows(result: Result, shown: Shown) -> Iterator[str]:
 class ResultOutput:
     """What is said of each sound: text or a line of JSON at once, or one JSON document at the end."""
 
-    def __init__(self, origin: Origin, *, as_json: bool, as_jsonl: bool, shown: Shown) -> None:
+    def __init__(self, origin: Origin, *, as_json: bool, as_jsonl: bool, shown: Display) -> None:
         self._origin, self._as_json, self._as_jsonl, self._shown = origin, as_json, as_jsonl, shown
         self._records: list[Mapping[str, Any]] = []
         self.failed = 0

@@ -19,9 +19,9 @@ from ..runtime.result_files.folder import CLIPS
 from ..times import span_text, time_text
 from .answer import say_results
 from .console import bold, say, say_json, yellow
-from .detection_work import Answer, DetectionWork, Recording
+from .detection_work import DetectionWork, Recording, RecordingAnswer
 from .inputs import Input
-from .long_run.ledger import Entry, Ledger, RunFacts, open_ledger, state_of
+from .long_run.ledger import Ledger, LedgerEntry, RunFacts, open_ledger, state_of
 from .long_run.progress import RunProgress, say_summary
 from .long_run.tables import RECORDINGS, single_names, table_names, write_single, write_tables
 from .long_run.workers import Lost, in_processes, in_this_process
@@ -54,20 +54,20 @@ class Run:
     fail_fast: bool
     html: Path | None = None
 
-    def page(self, entries: Iterable[Entry]) -> None:
+    def page(self, entries: Iterable[LedgerEntry]) -> None:
         """Write the page of these entries, where there is to be one. Raises WriteError, RunError."""
         if self.html is not None and self.work.parts is not None:
             write_page(self.html, entries, self.work.parts, self.manifest)
 
     def answers(
         self, recordings: Sequence[Recording], progress: RunProgress, *, apart: bool
-    ) -> Iterator[Answer]:
+    ) -> Iterator[RecordingAnswer]:
         """An answer for each recording, as it is ready; up to the first failure with `fail_fast`.
 
         apart: in processes of their own even if there is one, so that no recording can end this one
         """
         if apart or self.jobs > 1:
-            found: Iterator[Answer | Lost[Recording]] = in_processes(
+            found: Iterator[RecordingAnswer | Lost[Recording]] = in_processes(
                 self.work,
                 recordings,
                 count=max(1, min(self.jobs, len(recordings))),
@@ -136,7 +136,7 @@ def onto_stdout(
     """Search recordings and say what was detected, in their order; gives how many could not be searched."""
     recordings = [_recording(item, "") for item in items]
     documents: list[Mapping[str, Any]] = []
-    entries: list[Entry] = []
+    entries: list[LedgerEntry] = []
     failed = 0
     with RunProgress(len(recordings)) as progress:
         for answer in _in_order(recordings, run.answers(recordings, progress, apart=False)):
@@ -156,7 +156,7 @@ def onto_stdout(
     return failed
 
 
-def _keep(ledger: Ledger, entry: Entry, output: Path, formats: Sequence[str]) -> None:
+def _keep(ledger: Ledger, entry: LedgerEntry, output: Path, formats: Sequence[str]) -> None:
     """Write what belongs to one recording; the line in the ledger comes last, and makes it so."""
     earlier = ledger.get(entry.path)
     if entry.recording is not None:
@@ -166,7 +166,7 @@ def _keep(ledger: Ledger, entry: Entry, output: Path, formats: Sequence[str]) ->
         _remove_earlier(earlier, entry, output)
 
 
-def _remove_earlier(earlier: Entry, entry: Entry, output: Path) -> None:
+def _remove_earlier(earlier: LedgerEntry, entry: LedgerEntry, output: Path) -> None:
     """Remove what belonged to a recording that has changed since, and is not written anew."""
     if entry.recording is None or earlier.folder != entry.folder:
         write_single(output / earlier.folder, None, ())
@@ -179,7 +179,7 @@ def _remove_earlier(earlier: Entry, entry: Entry, output: Path) -> None:
             (output / earlier.folder).rmdir()
 
 
-def _files(entry: Entry) -> set[str]:
+def _files(entry: LedgerEntry) -> set[str]:
     """The files of an entry's detections, below the output folder."""
     rows = entry.recording.rows if entry.recording is not None else ()
     parts = {f"{PARTS}/{part_name(row.id)}" for row in rows}
@@ -214,17 +214,19 @@ def _apart(recording: Recording) -> Recording:
     return replace(recording, folder=f"{recording.folder}-{mark}")
 
 
-def _given_up(lost: Lost[Recording], work: DetectionWork) -> Answer:
+def _given_up(lost: Lost[Recording], work: DetectionWork) -> RecordingAnswer:
     """The answer for a recording that no process could finish."""
     recording, line = lost.task, f"given up: {lost.reason}"
     why: ErrorDict = {"type": _GIVEN_UP, "message": line}
     document = failure_record("detections", recording.file, why, work.origin)
-    return Answer(recording.entry(status="quarantined", error_type=_GIVEN_UP, error=line), document)
+    return RecordingAnswer(recording.entry(status="quarantined", error_type=_GIVEN_UP, error=line), document)
 
 
-def _in_order(recordings: Sequence[Recording], answers: Iterable[Answer]) -> Iterator[Answer]:
+def _in_order(
+    recordings: Sequence[Recording], answers: Iterable[RecordingAnswer]
+) -> Iterator[RecordingAnswer]:
     """The answers in the order of the recordings; those that come early wait."""
-    waiting: dict[str, list[Answer]] = {}
+    waiting: dict[str, list[RecordingAnswer]] = {}
     order = iter(recordings)
     following = next(order, None)
     for answer in answers:
@@ -255,7 +257,7 @@ def _counted(counts: Counter[str]) -> str:
     return f"{counts.total()} {many}: {listed}" if counts else "nothing detected"
 
 
-def _summary(entries: Iterable[Entry], named: set[str], written: Sequence[Path]) -> int:
+def _summary(entries: Iterable[LedgerEntry], named: set[str], written: Sequence[Path]) -> int:
     """Say what the folder now holds; gives how many of the named recordings could not be searched."""
     seconds, failed, done, labels = 0.0, 0, 0, Counter[str]()
     for entry in entries:

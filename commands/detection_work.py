@@ -14,7 +14,7 @@ from ..errors import AudioError, DeviceError, WriteError, as_earmark_error
 from ..runtime.detections.tables.row import DetectionRow, RecordingRows, row_of
 from ..runtime.document import Origin, error_dict, failure_record
 from ..runtime.result_files.folder import CLIPS
-from .long_run.ledger import Entry, FileState
+from .long_run.ledger import FileState, LedgerEntry
 from .long_run.workers import Beat
 from .report_pages import part_name, write_part
 from .result_folders import safe_name
@@ -46,19 +46,19 @@ class Recording:
     folder: str = ""
     site: str = ""
 
-    def entry(self, **more: Any) -> Entry:
+    def entry(self, **more: Any) -> LedgerEntry:
         """Its entry in the ledger."""
         return self.state.entry(self.file, folder=self.folder, **more)
 
 
 @dataclass(frozen=True)
-class Answer:
+class RecordingAnswer:
     """What came of one recording.
 
     entry: what the ledger holds; document: the same as JSON with every explanation, where it was asked for
     """
 
-    entry: Entry
+    entry: LedgerEntry
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -81,13 +81,13 @@ class DetectionWork:
     documents: bool = False
     parts: Path | None = None
 
-    def open(self) -> Callable[[Recording, Beat], Answer]:
+    def open(self) -> Callable[[Recording, Beat], RecordingAnswer]:
         """Open the bundle. Raises what `earmark.load` raises."""
         from ..runtime.explainer import load
 
         return partial(self._searched, load(self.bundle, device=self.device))
 
-    def _searched(self, explainer: Explainer, recording: Recording, beat: Beat) -> Answer:
+    def _searched(self, explainer: Explainer, recording: Recording, beat: Beat) -> RecordingAnswer:
         rows: list[DetectionRow] = []
         try:
             if recording.missing is not None:
@@ -100,7 +100,7 @@ class DetectionWork:
             self._discard(recording, rows)
             error = as_earmark_error(raised)
             kind = type(error).__name__
-            return Answer(
+            return RecordingAnswer(
                 recording.entry(status="failed", error_type=kind, error=str(error)),
                 failure_record("detections", recording.file, error_dict(error), self.origin)
                 if self.documents
@@ -109,7 +109,7 @@ class DetectionWork:
 
     def _detected(
         self, explainer: Explainer, recording: Recording, beat: Beat, rows: list[DetectionRow]
-    ) -> Answer:
+    ) -> RecordingAnswer:
         """Search a recording; its rows are in `rows` as soon as their files are written."""
         from ..runtime.audio.recorded import recorded_at
 
@@ -148,7 +148,7 @@ class DetectionWork:
         whole = (
             {**found.to_dict(), "input": recording.file, "detections": documents} if self.documents else {}
         )
-        return Answer(entry, whole)
+        return RecordingAnswer(entry, whole)
 
     def _discard(self, recording: Recording, rows: Sequence[DetectionRow]) -> None:
         """Remove the files of these detections."""

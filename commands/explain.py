@@ -16,7 +16,7 @@ from ..progress import CallsProgress, Progress
 from ..runtime.methods.loading import all_methods
 from ..runtime.registry import METHODS
 from ..runtime.scores.labels import SHOWN
-from .answer import ResultOutput, Shown, about_demo
+from .answer import Display, ResultOutput, about_demo
 from .console import require_stdout
 from .inputs import Input, collect, tell_skipped
 from .options import (
@@ -192,7 +192,7 @@ def explain(
     how["methods"] = [] if NONE in methods else list(methods) or None
 
     most = (_PRINTED, SHOWN) if top is None else (top, top)
-    shown = Shown(*most, min_score, windows, verbose, labels)
+    shown = Display(*most, min_score, windows, verbose, labels)
     for label in labels or ():
         label_index(label, explainer.labels, manifest.name)
     report = ResultOutput(
@@ -231,7 +231,7 @@ class _Run:
     how: ExplainOptions
     warned: tuple[str, ...]
     bar: CallsProgress
-    shown: Shown
+    shown: Display
     report: ResultOutput
     kept: Explained | None
     page: ExplanationPage | None

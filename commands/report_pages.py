@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..runtime.report.items import Row
     from ..runtime.report.results import ResultPart
     from ..runtime.results.result import Result
-    from .long_run.ledger import Entry
+    from .long_run.ledger import LedgerEntry
 
 # The folder of parts below the output folder.
 PARTS = "report_parts"
@@ -48,7 +48,7 @@ def write_part(folder: Path, detection: Detection, clip: Stretch) -> None:
     write_whole(folder / part_name(detection.id), text, durable=False)
 
 
-def write_page(path: Path, entries: Iterable[Entry], parts: Path, manifest: Manifest) -> None:
+def write_page(path: Path, entries: Iterable[LedgerEntry], parts: Path, manifest: Manifest) -> None:
     """Write the page of all entries. Raises WriteError, RunError."""
     from ..runtime.report.items import SearchedSound
     from ..runtime.report.page import ReportWriter
@@ -148,7 +148,7 @@ class ExplanationPage:
 
         add_failure(self._report, name, error)
 
-    def again(self, name: str, entry: Entry) -> bool:
+    def again(self, name: str, entry: LedgerEntry) -> bool:
         """Show what an earlier run said of a sound; False where it kept nothing for a page."""
         if entry.status != "done":
             self.add_failure(name, entry.error)

@@ -12,7 +12,7 @@ from captum.attr import FeatureAblation
 
 import earmark
 from earmark.evaluation import Question, evaluate
-from earmark.evaluation.synthesis import write_folder
+from earmark.evaluation.synthesis.clips import write_folder
 
 BANDS, STRETCHES = 8, 6
 

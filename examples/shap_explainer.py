@@ -13,7 +13,7 @@ import shap
 
 import earmark
 from earmark.evaluation import Question, evaluate
-from earmark.evaluation.synthesis import clip_of, write_folder
+from earmark.evaluation.synthesis.clips import clip_of, write_folder
 
 CALLS = 120
 

@@ -19,7 +19,8 @@ import torch
 from ..errors import DataError
 from ..evaluation.data.folder import list_sounds
 from ..evaluation.settings import TrustSettings
-from ..evaluation.synthesis import RECIPES, clip_of, make_clip, write_backgrounds, write_folder
+from ..evaluation.synthesis.clips import clip_of, make_clip, write_backgrounds, write_folder
+from ..evaluation.synthesis.one_shots import RECIPES
 from ..evaluation.trust.evaluate import evaluate_trust
 from ..runtime.audio.writing import write_sound
 from ..runtime.explainer import load

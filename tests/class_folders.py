@@ -2,7 +2,7 @@
 
 import soundfile
 
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 
 HEADER = "clip,label,start_s,end_s"
 

@@ -68,7 +68,7 @@ def learnt_components():
     pytest.importorskip("sklearn")
     import components_bundle
 
-    from earmark.evaluation.synthesis import make_clip
+    from earmark.evaluation.synthesis.clips import make_clip
     from earmark.runtime.explainer import SHIPPED, load
 
     labels = load(SHIPPED, device="cpu").labels

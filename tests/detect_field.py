@@ -9,7 +9,7 @@ import soundfile
 from command_line import invoke
 
 from earmark.commands.long_run.ledger import LEDGER
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import SHIPPED
 
 RATE = 16000

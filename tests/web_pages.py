@@ -15,7 +15,7 @@ from browsers import tab_of
 from changed_bundle import rewritten
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 
 
 class _Quiet(SimpleHTTPRequestHandler):

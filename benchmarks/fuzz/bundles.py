@@ -32,7 +32,7 @@ from subject import RATE, build
 
 import earmark
 from earmark.cli import main as cli
-from earmark.commands.answer import Shown, answer
+from earmark.commands.answer import Display, answer
 from earmark.commands.console import say
 from earmark.errors import EarmarkError
 from earmark.runtime.results.result import Result
@@ -182,7 +182,7 @@ def _checked(result: Result, bundle: Path) -> Numbers:
     """The result's numbers, once they were looked at. Raises SilentError."""
     json.dumps(result.to_dict(), allow_nan=False)
     with contextlib.redirect_stdout(io.StringIO()) as written:
-        say(*answer("sound", result, Shown()))
+        say(*answer("sound", result, Display()))
     text = written.getvalue()
     if any(ord(one) < 32 and one != "\n" for one in text) or "\x7f" in text:
         raise SilentError(f"control characters in the answer: {text[:200]!r}")

@@ -19,7 +19,7 @@ from ..console import bold, tell
 from ..options import examples, file_option, refuse_given
 from ..settings_options import Given, settings_options
 from .options import (
-    Output,
+    ReportOutput,
     bundle_and_data,
     intervals_option,
     make_folder_of,
@@ -99,7 +99,7 @@ def masks(
     )
     if curves is not None:
         write_curves(curves, report.curves)
-    out = Output(**output, preset=preset)
+    out = ReportOutput(**output, preset=preset)
     notes = [f"{name}: {note}" for name, one in report.conditions.items() for note in one.warnings]
     out.give(report, report.table, _lines(report, out), notes)
 
@@ -134,7 +134,7 @@ def _refuse_unused(settings: MaskSettings) -> None:
         refuse_given("is for rankings, which the methods named are not", "area")
 
 
-def _lines(report: MaskReport, out: Output) -> Iterator[str]:
+def _lines(report: MaskReport, out: ReportOutput) -> Iterator[str]:
     """The report for people: the conditions and the tables."""
     yield bold(report.bundle)
     for name, one in report.conditions.items():
@@ -156,7 +156,7 @@ def _lines(report: MaskReport, out: Output) -> Iterator[str]:
         yield from _component_lines(report.components, out)
 
 
-def _component_lines(report: ComponentReport, out: Output) -> Iterator[str]:
+def _component_lines(report: ComponentReport, out: ReportOutput) -> Iterator[str]:
     kind = "by design" if report.by_design else "beside the classifier"
     yield from ("", f"{report.count} components, relevant above {report.threshold:g}; {kind}")
     for name, table in report.fidelity.items():

@@ -53,7 +53,7 @@ intervals_option: Decorator = click.option(
 
 
 def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what every question has: --csv, --records, --json, which are of `Output`, and --device."""
+    """Add what every question has: --csv, --records, --json, which are of `ReportOutput`, and --device."""
     options = (
         file_option("--csv", "The table as CSV.", "csv_file"),
         file_option("--records", "One line of JSON for each judgement."),
@@ -64,7 +64,7 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
+class ReportOutput:
     """What was given of the options that say where a report goes.
 
     as_json: print it as JSON; intervals: print them, too; csv_file, records: files to be written

@@ -24,7 +24,7 @@ from ..options import examples
 from ..paths import BundleFolder
 from ..settings_options import Given, settings_options
 from .options import (
-    Output,
+    ReportOutput,
     below,
     bundle_and_data,
     events_of,
@@ -83,7 +83,7 @@ def events(
         tell=tell,
         quiet=False,
     )
-    Output(**output, intervals=True, preset=preset).give(
+    ReportOutput(**output, intervals=True, preset=preset).give(
         report,
         report.table,
         [
@@ -126,7 +126,7 @@ def detections(
         )
     except (LabelError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
-    out = Output(**output)
+    out = ReportOutput(**output)
     text = [
         f"{report.bundle}: {len(report.records)} recordings, {duration_text(3600.0 * report.hours)}; "
         f"collar {settings.collar_s:g} s, segments of {settings.segment_s:g} s"
@@ -156,7 +156,7 @@ def prototypes(
 
     settings, _ = settled(given, preset, "prototypes")
     report = _judged(evaluate_prototypes, bundle, data, settings, device)
-    out = Output(**output, preset=preset)
+    out = ReportOutput(**output, preset=preset)
     right = "" if settings.any_label else f"{report.right / report.clips:.1%} classified as labelled; "
     out.give(
         report,
@@ -208,7 +208,7 @@ def sanity(
 
     settings = given.settings()
     report = _judged(evaluate_sanity, bundle, data, settings, device, others=others, shuffled=shuffled)
-    out = Output(**output)
+    out = ReportOutput(**output)
     head = f"{report.bundle}: {report.method} of {report.clips} clips"
     out.give(report, report.table, [head, "", *out.lines(report.table)], report.warnings)
 
@@ -234,7 +234,7 @@ def trust(
         from ...export.bundle.trust import store_trust
 
         store_trust(bundle, report.spec, report.bundle_id)
-    out = Output(**output)
+    out = ReportOutput(**output)
     text = [
         f"{report.bundle}: {report.windows} windows of {report.recordings} recordings "
         f"({', '.join(report.conditions)})",

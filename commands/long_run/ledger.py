@@ -52,7 +52,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     earmark_run: int = _SCHEMA
 
 
-class Entry(msgspec.Struct, frozen=True):
+class LedgerEntry(msgspec.Struct, frozen=True):
     """What was done of one recording.
 
     Attributes:
@@ -92,9 +92,9 @@ class FileState(NamedTuple):
     size: int = 0
     mtime_ns: int = 0
 
-    def entry(self, file: str, **more: Any) -> Entry:
+    def entry(self, file: str, **more: Any) -> LedgerEntry:
         """Its entry; `file`: as it was named."""
-        return Entry(path=self.path, file=file, size=self.size, mtime_ns=self.mtime_ns, **more)
+        return LedgerEntry(path=self.path, file=file, size=self.size, mtime_ns=self.mtime_ns, **more)
 
 
 def state_of(item: Input) -> FileState:
@@ -133,7 +133,7 @@ class Ledger:
         """How many recordings have an entry."""
         return len(self._places)
 
-    def get(self, path: str) -> Entry | None:
+    def get(self, path: str) -> LedgerEntry | None:
         """The entry of a path, where there is one."""
         place = self._places.get(path)
         return None if place is None else self._at(place)
@@ -148,7 +148,7 @@ class Ledger:
         place = self._places.get(path)
         return place is not None and place.final and (place.size, place.mtime_ns) == (size, mtime_ns)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: LedgerEntry) -> None:
         """Add a line and bring it to the disk. Raises WriteError, with the ledger as it was."""
         line = (json.dumps(msgspec.to_builtins(entry), allow_nan=False) + "\n").encode()
         with naming(self._path):
@@ -163,15 +163,15 @@ class Ledger:
         self._places[entry.path] = _place(entry, self._end)
         self._end += len(line)
 
-    def entries(self, first: Iterator[str] | None = None) -> Iterator[Entry]:
+    def entries(self, first: Iterator[str] | None = None) -> Iterator[LedgerEntry]:
         """All entries, read one by one: those of the paths in `first` in their order, then the others."""
         order = dict.fromkeys(path for path in first or () if path in self._places)
         for path in (*order, *(path for path in self._places if path not in order)):
             yield self._at(self._places[path])
 
-    def _at(self, place: _Place) -> Entry:
+    def _at(self, place: _Place) -> LedgerEntry:
         self._file.seek(place.offset)
-        return msgspec.convert(json.loads(self._file.readline()), Entry)
+        return msgspec.convert(json.loads(self._file.readline()), LedgerEntry)
 
 
 @contextmanager
@@ -273,7 +273,7 @@ def _read(path: Path, file: BinaryIO) -> tuple[dict[str, _Place], int]:
     damaged = 0
     for number, line in enumerate(file, 2):
         try:
-            entry = msgspec.convert(json.loads(line), Entry) if line.endswith(b"\n") else None
+            entry = msgspec.convert(json.loads(line), LedgerEntry) if line.endswith(b"\n") else None
         except (ValueError, msgspec.ValidationError):
             entry = None
         if entry is None:
@@ -286,6 +286,6 @@ def _read(path: Path, file: BinaryIO) -> tuple[dict[str, _Place], int]:
     return places, end
 
 
-def _place(entry: Entry, offset: int) -> _Place:
+def _place(entry: LedgerEntry, offset: int) -> _Place:
     final = entry.size > 0 and (entry.status != "failed" or entry.error_type == "AudioError")
     return _Place(offset, entry.size, entry.mtime_ns, entry.folder, final)

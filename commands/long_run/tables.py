@@ -10,13 +10,13 @@ from ...prototypes_index.durability import naming
 from ...runtime.detections.tables.csv_table import csv_line
 from ...runtime.detections.tables.formats import FORMATS
 from ...runtime.detections.tables.row import RecordingRows
-from .ledger import Entry
+from .ledger import LedgerEntry
 
 RECORDINGS = "recordings.csv"
 _COLUMNS = ("file", "status", "detections", "duration_s", "start_time", "site", "error", "warnings")
 
 # Gives the entries anew at each call, read one by one.
-Entries = Callable[[], Iterator[Entry]]
+Entries = Callable[[], Iterator[LedgerEntry]]
 
 
 def table_names(formats: Sequence[str]) -> tuple[str, ...]:
@@ -68,12 +68,12 @@ def write_single(place: Path, recording: RecordingRows | None, formats: Sequence
             table.write(file, [recording])
 
 
-def _searched(entries: Iterable[Entry]) -> Iterator[RecordingRows]:
+def _searched(entries: Iterable[LedgerEntry]) -> Iterator[RecordingRows]:
     """The recordings that were searched."""
     return (entry.recording for entry in entries if entry.recording is not None)
 
 
-def _recordings(entries: Iterable[Entry]) -> Iterator[bytes]:
+def _recordings(entries: Iterable[LedgerEntry]) -> Iterator[bytes]:
     """A header and a line for each recording, what failed among them."""
     yield csv_line(_COLUMNS)
     for entry in entries:

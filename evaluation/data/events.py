@@ -68,7 +68,7 @@ _TOLERANCE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TrueEvent:
     """A stretch of a clip that is an event of `label`, in seconds, 0 <= start_s < end_s.
 
     level_db: of the event over what is behind it, where it is known
@@ -86,7 +86,7 @@ class AnnotatedClip:
 
     clip: Clip
     label: str
-    events: tuple[Event, ...]
+    events: tuple[TrueEvent, ...]
     seconds: float
 
 
@@ -116,7 +116,7 @@ def read_events(
     by_name = {clip.name: clip for clip in sounds.clips}
     known = set(labels)
     seconds: dict[str, float] = {}
-    by_clip: dict[tuple[str, str], list[Event]] = {}
+    by_clip: dict[tuple[str, str], list[TrueEvent]] = {}
     left_out = dict(sounds.left_out(strict=strict))
     locked = tuple(f"{name}/" for name in left_out)
     for where, row in event_rows(path):
@@ -145,7 +145,7 @@ def read_events(
                 f"{where}: the event ends at {end:g} s, beyond the clip's {seconds[name]:.3f} s; correct the "
                 "times or the clip"
             )
-        by_clip.setdefault((name, label), []).append(Event(label, start, min(end, seconds[name])))
+        by_clip.setdefault((name, label), []).append(TrueEvent(label, start, min(end, seconds[name])))
     if not by_clip:
         for reason in left_out.values():
             raise DataError(f"{path}: none of its clips can be read ({reason})")

@@ -21,7 +21,7 @@ from scipy import signal
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray, Values
-from ..data.events import Event
+from ..data.events import TrueEvent
 from ..synthesis.one_shots import RECIPES
 from .parts import Mixture, Options
 from .sources import (
@@ -109,13 +109,13 @@ class CleverHans:
             ratios.append(float(random.uniform(*COUGH_DB)))
             facts["cough_db"] = round(ratios[1], 2)
         order = random.permutation(len(pieces))
-        truths: list[Event] = []
+        truths: list[TrueEvent] = []
         lengths = [len(piece) for piece in pieces]
         for which, start in placed(order, lengths, samples, samples_of(0.1, rate), random):
             end = start + len(pieces[which])
             sound[start:end] += gain_db(ratios[which]) * pieces[which]
             if which == 1:
-                truths.append(Event(self.coughed, start / rate, end / rate))
+                truths.append(TrueEvent(self.coughed, start / rate, end / rate))
         return Mixture(at_peak(sound, random), tuple(truths), recording, fold, facts)
 
     def info(self) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
-from ..data.events import Event
+from ..data.events import TrueEvent
 from ..synthesis.one_shots import Samples, band, membrane, times_of
 from .parts import Mixture, Options
 from .sources import at_peak, fade
@@ -120,7 +120,7 @@ class Drums:
             hit = fade((OTHERS.get(kind) or kick)(float(seconds), rate, random).astype(np.float32), rate)
             hits.append(hit / np.max(np.abs(hit)) * np.float32(random.uniform(0.5, 1.0)))
             if kind == "kick":
-                truths.append(Event(label, used / rate, (used + len(hit)) / rate))
+                truths.append(TrueEvent(label, used / rate, (used + len(hit)) / rate))
             used += len(hit)
         sound = np.concatenate(hits)
         hiss = float(random.uniform(*NOISE_DB))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
-from ..data.events import Event
+from ..data.events import TrueEvent
 from .parts import Mixture, Options
 from .sources import SCENES, active_part, at_peak, by_fold, fade, gain_db, placed, reader, stretch, varied
 
@@ -62,7 +62,7 @@ class Events:
         truths = []
         for start in (starts[place] for place in range(count)):
             sound[start : start + len(event)] += gain_db(ratio) * event
-            truths.append(Event(label, start / rate, (start + len(event)) / rate))
+            truths.append(TrueEvent(label, start / rate, (start + len(event)) / rate))
         facts = {"event": source.name, "background": behind.name, "ratio_db": round(ratio, 2)}
         return Mixture(at_peak(sound, random), tuple(truths), source.recording, source.fold, facts)
 

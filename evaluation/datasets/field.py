@@ -17,7 +17,7 @@ import numpy as np
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
-from ..data.events import Event
+from ..data.events import TrueEvent
 from ..data.folder import Clip, list_sounds
 from ..synthesis.backgrounds import BACKGROUNDS
 from ..synthesis.one_shots import RECIPES
@@ -77,7 +77,7 @@ class Field:
         ):
             level_db = float(self._levels[number % len(self._levels)])
             scene[start : start + len(sound)] += gain_db(level_db) * sound
-            truths.append(Event(name, start / rate, (start + len(sound)) / rate, level_db))
+            truths.append(TrueEvent(name, start / rate, (start + len(sound)) / rate, level_db))
             sources.append(source)
         part_number = 1 + list(self.parts).index(part)
         facts = {"background": background, "events": sources}

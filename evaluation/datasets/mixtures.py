@@ -14,11 +14,11 @@ import numpy as np
 from ...errors import DataError
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
-from ..data.events import Event
+from ..data.events import TrueEvent
 from ..data.folder import list_sounds
 from .parts import Mixture, Options
 from .sources import (
-    Source,
+    SourceSound,
     active_stretches,
     at_peak,
     by_fold,
@@ -61,12 +61,12 @@ class Mixtures:
         sources = (first, self._other(part, first, random))
         ratio = float(random.uniform(*RATIO_DB))
         sound = gain_db(random.uniform(*NOISE_DB)) * random.standard_normal(samples).astype(np.float32)
-        truths: list[Event] = []
+        truths: list[TrueEvent] = []
         for source, decibels in zip(sources, (0.0, ratio), strict=True):
             piece, stretches = self._piece(source, part, random)
             start = int(random.integers(samples - len(piece) + 1))
             sound[start : start + len(piece)] += gain_db(decibels) * piece
-            truths += [Event(source.label, (start + a) / rate, (start + b) / rate) for a, b in stretches]
+            truths += [TrueEvent(source.label, (start + a) / rate, (start + b) / rate) for a, b in stretches]
         facts = {"sources": [source.name for source in sources], "ratio_db": round(ratio, 2)}
         both = tuple(source.label for source in sources)
         return Mixture(at_peak(sound, random), tuple(truths), first.recording, first.fold, facts, both)
@@ -81,7 +81,7 @@ class Mixtures:
             "seconds": SECONDS,
         }
 
-    def _other(self, part: str, first: Source, random: np.random.Generator) -> Source:
+    def _other(self, part: str, first: SourceSound, random: np.random.Generator) -> SourceSound:
         """A sound of any other class, all alike, out of the same fold."""
         near = {
             label: [source for source in self._pools.pools[part, label] if source.fold == first.fold]
@@ -95,7 +95,7 @@ class Mixtures:
         return free[int(random.integers(len(free)))]
 
     def _piece(
-        self, source: Source, part: str, random: np.random.Generator
+        self, source: SourceSound, part: str, random: np.random.Generator
     ) -> tuple[FloatArray, list[tuple[int, int]]]:
         """The loudest stretch [n] of a drawn length, and where in it something sounds.
 

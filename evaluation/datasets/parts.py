@@ -28,7 +28,7 @@ from ...prototypes_index.atomic import put_in_place, staged, sweep
 from ...prototypes_index.durability import naming
 from ...runtime.audio.writing import write_sound
 from ...runtime.values.arrays import FloatArray
-from ..data.events import Event
+from ..data.events import TrueEvent
 from ..data.labels import write_labels
 
 INFO = "info.json"
@@ -44,7 +44,7 @@ class Mixture:
     """
 
     waveform: FloatArray
-    truths: tuple[Event, ...]
+    truths: tuple[TrueEvent, ...]
     recording: int
     fold: int
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -140,7 +140,7 @@ def write_set(recipe: Recipe, out: str | Path, options: Options, info: Mapping[s
 def _write_parts(recipe: Recipe, folder: Path, options: Options) -> dict[str, int]:
     """Write the clips of all parts with their tables; returns part -> clips."""
     counts: dict[str, int] = {}
-    events: dict[str, list[tuple[str, Event]]] = {}
+    events: dict[str, list[tuple[str, TrueEvent]]] = {}
     notes: dict[str, list[str]] = {}
     tables: dict[str, dict[str, tuple[str, ...]]] = {}
     for part, label, index, mixture in clips_of(recipe, options):

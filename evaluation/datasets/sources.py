@@ -31,7 +31,7 @@ _GAP_S = 0.15
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceSound:
     """One source sound: its file, name for the notes, label, number of its recording, fold or speaker."""
 
     path: Path
@@ -59,7 +59,7 @@ def by_fold(options: Options, labels: Sequence[str]) -> Pools:
     folds = {part: options.folds.get(part, numbers) for part, numbers in FOLDS.items() if part in wanted}
     have = sorted({clip.fold for clip in folder.clips if clip.fold is not None})
     _disjoint(folds, "fold")
-    pools: dict[tuple[str, str], list[Source]] = {}
+    pools: dict[tuple[str, str], list[SourceSound]] = {}
     for part, numbers in folds.items():
         for label in labels:
             chosen = [_esc(clip) for clip in folder.clips if clip.label == label and clip.fold in numbers]
@@ -94,7 +94,7 @@ def by_speaker(options: Options) -> Pools:
                 raise DataError(f"{options.speech}: no speaker {name!r}; there are {', '.join(speakers)}")
         if part in named and not named[part]:
             raise DataError(f"{options.speech}: no speaker is left for the {part} part; three are needed")
-    pools: dict[tuple[str, str], list[Source]] = {}
+    pools: dict[tuple[str, str], list[SourceSound]] = {}
     for path, match in matches:
         speaker = match["speaker"]
         for part, some in named.items():
@@ -114,7 +114,7 @@ def by_take(options: Options) -> tuple[Pools, tuple[str, ...]]:
     speakers = sorted({match["speaker"] for _, match in matches})
     if len(speakers) < 2:
         raise DataError(f"{options.speech}: only {speakers[0]!r} speaks; two speakers are needed")
-    pools: dict[tuple[str, str], list[Source]] = {}
+    pools: dict[tuple[str, str], list[SourceSound]] = {}
     takes: dict[str, set[int]] = {"train": set(), "tune": set(), "test": set()}
     for path, match in matches:
         take, speaker = int(match["take"]), match["speaker"]
@@ -141,20 +141,20 @@ def _spoken(options: Options) -> list[tuple[Path, re.Match[str]]]:
     return matches
 
 
-def _word(path: Path, match: re.Match[str], label: str, speaker: int) -> Source:
+def _word(path: Path, match: re.Match[str], label: str, speaker: int) -> SourceSound:
     """A recording of a digit by the speaker of this number."""
     recording = 10 * (1000 * speaker + int(match["take"])) + int(match["digit"])
-    return Source(path, path.name, label, recording, 1 + speaker)
+    return SourceSound(path, path.name, label, recording, 1 + speaker)
 
 
 @dataclass(frozen=True)
 class Pools:
     """Sources by (part, label), and what each part holds (folds or speakers)."""
 
-    pools: Mapping[tuple[str, str], list[Source]]
+    pools: Mapping[tuple[str, str], list[SourceSound]]
     held: Mapping[str, list[int] | list[str]]
 
-    def draw(self, part: str, label: str, random: np.random.Generator) -> Source:
+    def draw(self, part: str, label: str, random: np.random.Generator) -> SourceSound:
         """Any of them, all alike. Raises DataError where the pool is empty."""
         pool = self.pools.get((part, label), [])
         if not pool:
@@ -258,10 +258,10 @@ def stretch(sound: FloatArray, samples: int, random: np.random.Generator) -> Flo
     return np.array(out / level if level > 0 else out, np.float32)
 
 
-def _esc(clip: Clip) -> Source:
+def _esc(clip: Clip) -> SourceSound:
     if clip.fold is None:
         raise AssertionError(clip.name)
-    return Source(clip.path, clip.name, clip.label, int(clip.recording), clip.fold)
+    return SourceSound(clip.path, clip.name, clip.label, int(clip.recording), clip.fold)
 
 
 def _disjoint(parts: Mapping[str, Sequence[object]], what: str) -> None:

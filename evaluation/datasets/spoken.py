@@ -14,13 +14,13 @@ import numpy as np
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.values.arrays import FloatArray
-from ..data.events import Event
+from ..data.events import TrueEvent
 from ..synthesis.backgrounds import speech_like
 from .parts import Mixture, Options
 from .sources import (
     SCENES,
     Pools,
-    Source,
+    SourceSound,
     active_part,
     any_background,
     at_peak,
@@ -63,7 +63,7 @@ class _Spoken:
             "seconds": SECONDS,
         }
 
-    def _clip(self, source: Source, part: str, label: str, random: np.random.Generator) -> Mixture:
+    def _clip(self, source: SourceSound, part: str, label: str, random: np.random.Generator) -> Mixture:
         rate, samples = self.sample_rate, samples_of(SECONDS, self.sample_rate)
         sound = self._read(source.path)
         if part == "train":
@@ -80,7 +80,7 @@ class _Spoken:
         starts = dict(placed(order, (len(word), length), samples, samples_of(0.02, rate), random))
         for kind, piece in enumerate((word, babble)):
             mixed[starts[kind] : starts[kind] + len(piece)] += piece
-        truth = Event(label, starts[0] / rate, (starts[0] + len(word)) / rate)
+        truth = TrueEvent(label, starts[0] / rate, (starts[0] + len(word)) / rate)
         facts = {"word": source.name, "background": name, "ratio_db": round(ratio, 2)}
         return Mixture(at_peak(mixed, random), (truth,), source.recording, source.fold, facts)
 
@@ -169,7 +169,7 @@ class Keyword:
         ratio = float(random.uniform(*RATIO_DB))
         behind, name = self._background(part, samples, random)
         sound = gain_db(-ratio) * behind
-        truths: tuple[Event, ...] = ()
+        truths: tuple[TrueEvent, ...] = ()
         lengths = [len(word) for word in words]
         for place, start in placed(order, lengths, samples, samples_of(0.02, rate), random):
             end = start + len(words[place])
@@ -177,7 +177,7 @@ class Keyword:
                 gain_db(0.0 if place == 0 else random.uniform(-OTHERS_DB, OTHERS_DB)) * words[place]
             )
             if place == 0 and label == KEYWORD:
-                truths = (Event(label, start / rate, end / rate),)
+                truths = (TrueEvent(label, start / rate, end / rate),)
         facts = {
             "first": chosen[0].name,
             "others": [chosen[k].name for k in sorted(order) if k],

@@ -36,7 +36,7 @@ class Occurrence(NamedTuple):
     level_db: float | None = None
 
 
-class Agreement(NamedTuple):
+class DetectionAgreement(NamedTuple):
     """Counts of what was detected rightly, wrongly, and not.
 
     hits: true positives; false: false positives; missed: false negatives
@@ -69,7 +69,7 @@ def event_agreement(
     *,
     collar_s: float = 0.5,
     end_share: float = 0.2,
-) -> Agreement:
+) -> DetectionAgreement:
     """Count detections that match true events, of one recording and label.
 
     A detection matches an event when their begins are at most `collar_s` apart and their ends at most
@@ -90,13 +90,13 @@ def event_agreement(
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
     if not events or not detections:
-        return Agreement(0, len(detections), len(events))
+        return DetectionAgreement(0, len(detections), len(events))
     true, found = _times(events), _times(detections)
     apart = np.abs(true[:, None] - found[None, :])
     ends = np.maximum(collar_s, end_share * (true[:, 1] - true[:, 0]))
     fits = (apart[..., 0] <= collar_s) & (apart[..., 1] <= ends[:, None])
     hits = int((maximum_bipartite_matching(csr_matrix(fits), perm_type="column") >= 0).sum())
-    return Agreement(hits, len(detections) - hits, len(events) - hits)
+    return DetectionAgreement(hits, len(detections) - hits, len(events) - hits)
 
 
 def overlapping(events: Sequence[Occurrence], detections: Sequence[Occurrence]) -> tuple[Flags, Flags]:
@@ -121,7 +121,7 @@ def segment_agreement(
     seconds: float,
     *,
     segment_s: float = 1.0,
-) -> Agreement:
+) -> DetectionAgreement:
     """Count segments of a recording in which a label occurs, and in which it was detected.
 
     Args:
@@ -136,7 +136,9 @@ def segment_agreement(
     """
     count = max(1, math.ceil(round(seconds / segment_s, 9)))
     true, found = (_active(some, count, segment_s) for some in (events, detections))
-    return Agreement(int((true & found).sum()), int((~true & found).sum()), int((true & ~found).sum()))
+    return DetectionAgreement(
+        int((true & found).sum()), int((~true & found).sum()), int((true & ~found).sum())
+    )
 
 
 def _times(some: Iterable[Occurrence]) -> Values:
@@ -174,8 +176,8 @@ class Counts(NamedTuple):
     def figures(self, hours: float) -> dict[str, float]:
         """Shares 0..1, NaN of nothing, and false detections an hour of sound."""
         false = self.detections - self.right
-        events = Agreement(self.matched, self.detections - self.matched, self.events - self.matched)
-        segments = Agreement(self.segment_hits, self.segment_false, self.segment_missed)
+        events = DetectionAgreement(self.matched, self.detections - self.matched, self.events - self.matched)
+        segments = DetectionAgreement(self.segment_hits, self.segment_false, self.segment_missed)
         return {
             "right": self.right / self.detections if self.detections else math.nan,
             "false_per_hour": false / hours if hours else math.nan,
@@ -188,7 +190,7 @@ class Counts(NamedTuple):
         }
 
 
-class Recording(NamedTuple):
+class RecordingCounts(NamedTuple):
     """What one recording counts: its name, its length in hours, counts by label."""
 
     name: str
@@ -229,7 +231,7 @@ def counts_of(
     return counts
 
 
-def summed(recordings: Sequence[Recording], label: str | None = None) -> Counts:
+def summed(recordings: Sequence[RecordingCounts], label: str | None = None) -> Counts:
     """The counts of all recordings together, of one label or of all."""
     some = [
         counts for one in recordings for name, counts in one.counts.items() if label is None or name == label
@@ -237,7 +239,7 @@ def summed(recordings: Sequence[Recording], label: str | None = None) -> Counts:
     return Counts(*np.sum(some, axis=0).tolist()) if some else Counts()
 
 
-def intervals(recordings: Sequence[Recording], seed: int) -> dict[str, Interval]:
+def intervals(recordings: Sequence[RecordingCounts], seed: int) -> dict[str, Interval]:
     """Each figure of all labels together, with its bootstrap interval over whole recordings."""
     counts = np.array([summed([one]) for one in recordings]).reshape(len(recordings), -1)
     hours = np.array([one.hours for one in recordings])

@@ -18,7 +18,7 @@ from ..data.events import COLUMNS, event_level, event_rows, event_time
 from ..data.folder import LeftOut
 from ..report import Cell, Column, Report, Table
 from ..settings import AgreementSettings
-from .counts import Occurrence, RankedWindows, Recording, counts_of, intervals, overlapping, summed
+from .counts import Occurrence, RankedWindows, RecordingCounts, counts_of, intervals, overlapping, summed
 
 _ALL, _MEAN = "all", "mean"
 _LABEL = Column("label", "label")
@@ -42,7 +42,7 @@ _EVENTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionReport(Report[Recording]):
+class DetectionReport(Report[RecordingCounts]):
     """What `evaluate_detections` returns; `to_dict` is the document of `earmark evaluate detections --json`.
 
     Attributes:
@@ -134,7 +134,7 @@ def evaluate_detections(
     with_events = {event.label for event in true}
     ranked = RankedWindows([label for label in manifest.labels if label in with_events])
     skipped: list[LeftOut] = []
-    recordings: list[Recording] = []
+    recordings: list[RecordingCounts] = []
     found: dict[float, list[bool]] = {}
     with Progress(len(files), "detecting", quiet=quiet) as bar:
         for name, file in bar.over(files.items()):
@@ -150,7 +150,7 @@ def evaluate_detections(
             here = [event for event in true if event.recording == name]
             got = [Occurrence(name, one.label, one.start_s, one.end_s) for one in detections]
             counts = counts_of(here, got, seconds, collar_s=how.collar_s, segment_s=how.segment_s)
-            recordings.append(Recording(name, seconds / 3600, counts))
+            recordings.append(RecordingCounts(name, seconds / 3600, counts))
             ranked.add(detections.windows, here)
             _sort_by_level(here, got, found)
     if not recordings:
@@ -194,7 +194,7 @@ def _levels(found: Mapping[float, Sequence[bool]]) -> Table:
 
 def _table(
     labels: Sequence[str],
-    recordings: Sequence[Recording],
+    recordings: Sequence[RecordingCounts],
     of_windows: Mapping[str, Mapping[str, float]],
     seed: int,
 ) -> Table:

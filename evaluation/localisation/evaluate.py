@@ -25,7 +25,7 @@ from ...runtime.explainer import Explainer, engine_of
 from ...runtime.methods.segments.settings import SegmentSettings
 from ...runtime.values.arrays import Values
 from ..data.clips import Tell, ignore, require_classes
-from ..data.events import AnnotatedClip, Event, read_events
+from ..data.events import AnnotatedClip, TrueEvent, read_events
 from ..data.folder import LeftOut, SoundFolder
 from ..questions import function_at, is_reference
 from ..report import Cell, Column, Report, Table
@@ -53,7 +53,7 @@ def segment_edges(seconds: float, segment_seconds: float = 0.1) -> Values:
     return edges
 
 
-def segment_labels(events: Sequence[Event], edges: npt.ArrayLike, rule: Rule = "half") -> Labels:
+def segment_labels(events: Sequence[TrueEvent], edges: npt.ArrayLike, rule: Rule = "half") -> Labels:
     """Label the segments between `edges` [M + 1]: 1 event, 0 none, -1 neither (to be left out); [M].
 
     What counts is the largest overlap with any one event. rule "half": 1 where that is at least half of the

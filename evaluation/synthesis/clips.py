@@ -18,7 +18,7 @@ SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Event:
+class Hit:
     """Where one hit truly lies.
 
     onset_s, offset_s: from its first sample to the end of 99 % of its energy
@@ -32,7 +32,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Clip:
+class OneShotClip:
     """A synthesised clip and what is true of it.
 
     waveform: [samples] float32, in -1..1
@@ -46,17 +46,17 @@ class Clip:
     label: str
     background: str
     snr_db: float
-    events: tuple[Event, ...]
+    events: tuple[Hit, ...]
 
 
-def _extent(hit: Values, onset: int, rate: int) -> Event:
+def _extent(hit: Values, onset: int, rate: int) -> Hit:
     """Measure when and in which band a hit sounds."""
     energy = np.cumsum(hit**2)
     last = int(np.searchsorted(energy, 0.99 * energy[-1]))
     power = np.cumsum(np.abs(np.fft.rfft(hit)) ** 2)
     frequencies = np.fft.rfftfreq(hit.size, 1.0 / rate)
     low, high = np.searchsorted(power, np.array([0.02, 0.98]) * power[-1])
-    return Event(
+    return Hit(
         onset_s=onset / rate,
         offset_s=(onset + last + 1) / rate,
         fmin_hz=float(frequencies[low]),
@@ -72,7 +72,7 @@ def make_clip(
     snr_db: float | None = None,
     seconds: float = SECONDS,
     sample_rate: int = SAMPLE_RATE,
-) -> Clip:
+) -> OneShotClip:
     """Synthesise one clip of a class.
 
     label: a key of RECIPES; background: a key of BACKGROUNDS, drawn where None
@@ -101,7 +101,7 @@ def make_clip(
     power = float(np.mean(hits[sounding] ** 2))
     noise = BACKGROUNDS[name](rng, samples, sample_rate) * np.sqrt(power / 10.0 ** (snr / 10.0))
     gain = rng.uniform(0.3, 0.9) / np.max(np.abs(hits + noise))
-    return Clip(
+    return OneShotClip(
         waveform=(gain * (hits + noise)).astype(np.float32),
         event=(gain * hits).astype(np.float32),
         sample_rate=sample_rate,
@@ -115,7 +115,7 @@ def make_clip(
 FOLDS = 5
 
 
-def clip_of(label: str, index: int, seed: int) -> Clip:
+def clip_of(label: str, index: int, seed: int) -> OneShotClip:
     """The clip number `index` of a class in the data set of `seed`."""
     return make_clip(label, [seed, sorted(RECIPES).index(label), index])
 

@@ -17,7 +17,7 @@ from command_line import invoke as run
 
 import earmark
 from earmark.cli import VERBS
-from earmark.commands.evaluate.options import Output
+from earmark.commands.evaluate.options import ReportOutput
 from earmark.commands.export import Derived
 from earmark.commands.graph_options import GraphOptions
 from earmark.commands.settings_options import option_names
@@ -47,9 +47,9 @@ from earmark.runtime.opening import open_bundle
 PACKAGE = Path(earmark.__file__).parent
 EXAMPLE = PACKAGE / "runtime" / "shipped" / "example.flac"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-# Of pip, nvidia-smi, tritonserver, the script that makes the demo, the old spelling of `evaluate prototypes`,
-# and of tf2onnx, which leads from TensorFlow's formats to .onnx.
-OTHERS = {"--upgrade", "--query-gpu", "--model-repository", "--runs", "--prototypes"}
+# Of pip, nvidia-smi, tritonserver, the script that makes the demo, and of tf2onnx, which leads from
+# TensorFlow's formats to .onnx.
+OTHERS = {"--upgrade", "--query-gpu", "--model-repository", "--runs"}
 OTHERS |= {"--tflite", "--saved-model", "--graphdef", "--keras", "--inputs", "--outputs", "--opset"}
 OTHERS |= {"--prefer-offline", "--ignore-scripts", "--silent"}  # npm's
 
@@ -131,8 +131,8 @@ def known_elsewhere(name):
         # All of them are read by `Derived` itself.
         running |= {one.name for one in fields(Derived)}
     if name.startswith("earmark evaluate"):
-        # All of them are read by `Output` itself.
-        running |= {one.name for one in fields(Output)}
+        # All of them are read by `ReportOutput` itself.
+        running |= {one.name for one in fields(ReportOutput)}
     return running | {
         option.lstrip("-").replace("-", "_")
         for kind in SETTINGS[name]

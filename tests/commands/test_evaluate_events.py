@@ -16,7 +16,7 @@ from earmark.evaluation.localisation.evaluate import judge_localisation, segment
 from earmark.evaluation.localisation.localisers import Importance, LocalisationTask, available, task_of
 from earmark.evaluation.settings import LocalisationSettings
 from earmark.evaluation.statistics import roc_auc
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import SHIPPED
 
 QUICK = ["mask", "mask_alone", "channels", "prototypes_time", "occlusion_500ms", "energy", "random"]
@@ -90,7 +90,7 @@ def test_wrong_usage_is_said(folder, more, code, says):
 
 
 def test_a_sub_command_has_no_options_but_its_own(folder, tmp_path):
-    """What another question needs is no option here; the old spelling asks the same question."""
+    """What another question needs is no option here."""
     data = str(folder / "data")
     for question, option in (
         ("masks", ["--calls", "100"]),
@@ -100,10 +100,6 @@ def test_a_sub_command_has_no_options_but_its_own(folder, tmp_path):
     ):
         invoke("evaluate", question, SHIPPED, data, *option, code=2, says=("No such option", option[0]))
     invoke("evaluate", "events", SHIPPED, data, code=2, says="events.csv is not there")
-    asked = ["-m", "energy", "--limit", "1", "--json"]
-    old = ["evaluate", str(SHIPPED), data, "--events", str(folder / "events.csv")]
-    invoke(*old, *asked, code=0)
-    invoke(*old, *asked, "--domain", "audio", code=2)
 
 
 def test_strict_stops_at_the_first_clip_that_is_left_out(explainer, folder):

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from long_run_work import Named
 
-from earmark.commands.long_run.ledger import LEDGER, Entry, RunFacts, open_ledger
+from earmark.commands.long_run.ledger import LEDGER, LedgerEntry, RunFacts, open_ledger
 from earmark.commands.long_run.progress import RunProgress
 from earmark.commands.long_run.workers import Lost, in_processes, in_this_process
 from earmark.errors import BusyError, DeviceError, RunError, WriteError
@@ -19,7 +19,7 @@ FACTS = RunFacts("detect", "demo", "0" * 64, {"min_score": 0.5, "labels": None},
 def entry(number, name="a", *, size=10):
     row = DetectionRow(f"{name}.wav", float(number), number + 1.0, "dog\u00e9\udce9", 0.5, 0.5)
     recording = RecordingRows(f"{name}.wav", f"/{name}.wav", 60.0, 16000, rows=(row,) * number)
-    return Entry(f"/{name}.wav", f"{name}.wav", size, 5, "done", name, 60.0, recording=recording)
+    return LedgerEntry(f"/{name}.wav", f"{name}.wav", size, 5, "done", name, 60.0, recording=recording)
 
 
 def opened(folder, facts=FACTS, *, resume=True, own=()):

@@ -24,7 +24,7 @@ from earmark.evaluation.faithfulness.components import (
 from earmark.evaluation.faithfulness.conditions import Condition
 from earmark.evaluation.faithfulness.maskers import COMPONENTS, component_choices, masker_of, random_theta
 from earmark.evaluation.rescoring import rescore
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.methods.components.interpreter import dictionary_of, interpret
@@ -189,7 +189,7 @@ def test_reconstruction_and_the_recipes_theta_are_measured(explainer, data):
 
 def test_the_command_shows_components_in_the_same_table(components_bundle, data):
     methods = ["-m", "mask", "-m", "components", "-m", "random_components", "-m", "random_theta"]
-    arguments = [components_bundle, data, *methods, "--domain", "spectrogram"]
+    arguments = ["masks", components_bundle, data, *methods, "--domain", "spectrogram"]
     text = evaluated(*arguments, "--intervals").stdout
     rows = [line.split()[2] for line in text.splitlines() if line.startswith("clean  ")]
     assert rows[:4] == ["mask", "components", "random_components", "random_theta"]
@@ -201,7 +201,7 @@ def test_the_command_shows_components_in_the_same_table(components_bundle, data)
     assert found["figures"]["clean"]["selected"]["estimate"] > 0
     against = [row["method"] for row in found["differences"]["rows"]]
     assert against == ["mask", "random_components", "random_theta"]
-    others = json.loads(evaluated(components_bundle, data, "-m", "mask", "--json").stdout)
+    others = json.loads(evaluated("masks", components_bundle, data, "-m", "mask", "--json").stdout)
     assert others["components"] is None
 
 
@@ -210,17 +210,17 @@ def test_without_a_decoder_components_give_the_area_and_without_both_it_is_said(
 ):
     folder = shutil.copytree(components_bundle, tmp_path / "bundle")
     drop_decoder(folder)
-    document = json.loads(evaluated(folder, data, "--domain", "spectrogram", "--json").stdout)
+    document = json.loads(evaluated("masks", folder, data, "--domain", "spectrogram", "--json").stdout)
     rows = {row["method"]: row for row in document["table"]["rows"]}
     assert "mask" not in rows
     assert rows["energy"]["area"]["estimate"] == pytest.approx(
         rows["components"]["area"]["estimate"], abs=1e-3
     )
-    invoke("evaluate", SHIPPED, data, "-m", "components", code=1, says="earmark train l2i")
+    invoke("evaluate", "masks", SHIPPED, data, "-m", "components", code=1, says="earmark train l2i")
 
 
 def test_components_stand_among_the_localisers(components_bundle, data):
-    arguments = [components_bundle, data, "--events", data / "events.csv", "-m", "components", "-m", "random"]
+    arguments = ["events", components_bundle, data, "-m", "components", "-m", "random"]
     document = json.loads(evaluated(*arguments, "--json").stdout)
     rows = {row["method"]: row for row in document["table"]["rows"]}
     assert rows["components"]["auc"]["estimate"] > 0.75
@@ -246,12 +246,12 @@ def test_several_labels_end_to_end(several, mixtures):
         for label in {made.components.label, *made.components.also}
         if made.components.also
     )
-    document = json.loads(evaluated(several, mixtures, "--domain", "spectrogram", "--json").stdout)
+    document = json.loads(evaluated("masks", several, mixtures, "--domain", "spectrogram", "--json").stdout)
     row = document["components"]["fidelity"]["clean"]["rows"][0]
     assert {"fidelity_f1", "f1", "top1", "top3"} <= set(row)
     assert 0.0 <= row["f1"]["estimate"] <= 1.0
     assert {"components", "mask"} <= {line["method"] for line in document["table"]["rows"]}
-    events = evaluated(several, mixtures, "--events", mixtures / "events.csv", "-m", "components", "--json")
+    events = evaluated("events", several, mixtures, "-m", "components", "--json")
     located = json.loads(events.stdout)
     assert located["judged"] == 8
     # A window may be right about both of its labels.

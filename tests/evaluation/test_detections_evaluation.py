@@ -11,7 +11,7 @@ from command_line import invoke
 from detect_field import plant
 
 from earmark.evaluation.detections.counts import (
-    Agreement,
+    DetectionAgreement,
     Occurrence,
     event_agreement,
     holds_event,
@@ -30,15 +30,15 @@ def spans(*times):
 
 def test_collar_and_length_by_hand():
     events = spans((10, 12), (20, 40))
-    assert event_agreement(events, spans((10.5, 12.5), (20.4, 44.0))) == Agreement(2, 0, 0)
-    assert event_agreement(events, spans((10.51, 12), (20, 44.1))) == Agreement(0, 2, 2)
+    assert event_agreement(events, spans((10.5, 12.5), (20.4, 44.0))) == DetectionAgreement(2, 0, 0)
+    assert event_agreement(events, spans((10.51, 12), (20, 44.1))) == DetectionAgreement(0, 2, 2)
     # Two detections of one event: one is right.
-    assert event_agreement(events, spans((9.9, 12), (10.1, 12))) == Agreement(1, 1, 1)
-    assert event_agreement([], spans((1, 2))) == Agreement(0, 1, 0)
-    assert event_agreement(spans((1, 2)), []) == Agreement(0, 0, 1)
-    agreement = Agreement(3, 1, 2)
+    assert event_agreement(events, spans((9.9, 12), (10.1, 12))) == DetectionAgreement(1, 1, 1)
+    assert event_agreement([], spans((1, 2))) == DetectionAgreement(0, 1, 0)
+    assert event_agreement(spans((1, 2)), []) == DetectionAgreement(0, 0, 1)
+    agreement = DetectionAgreement(3, 1, 2)
     assert (agreement.precision, agreement.recall, agreement.f1) == (0.75, 0.6, 6 / 9)
-    assert np.isnan(Agreement().f1)
+    assert np.isnan(DetectionAgreement().f1)
     found, right = overlapping(events, spans((11.9, 15), (19, 20), (30, 31), (39, 50)))
     assert (found.tolist(), right.tolist()) == ([True, True], [True, False, True, True])
     assert [len(some) for some in overlapping(events, [])] == [2, 0]
@@ -77,8 +77,8 @@ def test_the_assignment_matches_most():
 def test_segments_by_hand():
     counts = segment_agreement(spans((0.5, 2.0)), spans((1.5, 3.1)), 10.0)
     # True: seconds 0 and 1. Detected: 1, 2 and 3.
-    assert counts == Agreement(1, 2, 1)
-    assert segment_agreement([], [], 10.0) == Agreement()
+    assert counts == DetectionAgreement(1, 2, 1)
+    assert segment_agreement([], [], 10.0) == DetectionAgreement()
 
 
 def test_windows_with_events_by_hand():

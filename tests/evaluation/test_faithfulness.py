@@ -15,7 +15,7 @@ from earmark.evaluation.faithfulness.evaluate import curves, differences, summar
 from earmark.evaluation.faithfulness.judge import Plan, judge
 from earmark.evaluation.faithfulness.maskers import MASKERS, Masker, masker_of, top_share
 from earmark.evaluation.rescoring import domains_of, rescore
-from earmark.evaluation.synthesis import make_clip, write_folder
+from earmark.evaluation.synthesis.clips import make_clip, write_folder
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.audio.stft import as_complex, forward
 from earmark.runtime.explainer import engine_of

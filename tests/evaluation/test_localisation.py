@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from refusals import refuses
 
 from earmark.errors import DataError
-from earmark.evaluation.data.events import Event, read_events
+from earmark.evaluation.data.events import TrueEvent, read_events
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.localisation.evaluate import (
     EventRecord,
@@ -77,23 +77,23 @@ def test_edges_cover_the_clip_and_the_last_segment_may_be_shorter():
 
 def test_labels_by_half_of_the_segment_and_by_the_references_rule():
     edges = segment_edges(0.6)
-    events = [Event("x", 0.04, 0.25)]
+    events = [TrueEvent("x", 0.04, 0.25)]
     assert segment_labels(events, edges).tolist() == [1, 1, 1, 0, 0, 0]
     assert segment_labels(events, edges, "overlap90").tolist() == [-1, 1, -1, 0, 0, 0]
 
 
 def test_labels_take_the_largest_overlap_of_all_events_not_their_sum():
     edges = segment_edges(0.3)
-    pieces = [Event("x", 0.10, 0.14), Event("x", 0.16, 0.20)]
+    pieces = [TrueEvent("x", 0.10, 0.14), TrueEvent("x", 0.16, 0.20)]
     assert segment_labels(pieces, edges).tolist() == [0, 0, 0]
-    overlapping = [*pieces, Event("x", 0.12, 0.19)]
+    overlapping = [*pieces, TrueEvent("x", 0.12, 0.19)]
     assert segment_labels(overlapping, edges).tolist() == [0, 1, 0]
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.floats(0.01, 1)), min_size=1, max_size=4), st.randoms())
 @settings(deadline=None)
 def test_labels_do_not_depend_on_the_events_order(spans, random):
-    events = [Event("x", start, start + length) for start, length in spans]
+    events = [TrueEvent("x", start, start + length) for start, length in spans]
     shuffled = events.copy()
     random.shuffle(shuffled)
     edges = segment_edges(3.0)

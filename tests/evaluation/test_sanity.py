@@ -22,7 +22,7 @@ from earmark.evaluation.sanity.evaluate import (
     structural_similarity,
 )
 from earmark.evaluation.settings import SanitySettings
-from earmark.evaluation.synthesis import write_folder
+from earmark.evaluation.synthesis.clips import write_folder
 from earmark.runtime.opening import open_bundle
 
 quantus = later("quantus")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.evaluation.synthesis import RECIPES, clip_of, make_clip, write_folder
 from earmark.evaluation.synthesis.backgrounds import BACKGROUNDS
+from earmark.evaluation.synthesis.clips import clip_of, make_clip, write_folder
+from earmark.evaluation.synthesis.one_shots import RECIPES
 
 
 @pytest.mark.parametrize("label", sorted(RECIPES))

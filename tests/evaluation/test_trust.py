@@ -13,7 +13,7 @@ import earmark
 from earmark.errors import BundleError, DataError
 from earmark.evaluation.data.folder import list_sounds
 from earmark.evaluation.settings import TrustSettings
-from earmark.evaluation.synthesis import clip_of, write_folder
+from earmark.evaluation.synthesis.clips import clip_of, write_folder
 from earmark.evaluation.trust.calibration import (
     calibration_error,
     cross_fitted,

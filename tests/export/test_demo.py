@@ -12,8 +12,9 @@ import soundfile
 from later import later
 
 import earmark
-from earmark.evaluation.synthesis import RECIPES, background_of, clip_of
 from earmark.evaluation.synthesis.backgrounds import BACKGROUNDS
+from earmark.evaluation.synthesis.clips import background_of, clip_of
+from earmark.evaluation.synthesis.one_shots import RECIPES
 from earmark.runtime.explainer import engine_of
 
 torch_stft = later("torch_stft", "torch_stft")
@@ -160,7 +161,7 @@ def test_bundle_in_a_read_only_folder(tmp_path):
 TRAIN_EXACTLY = """
 import dataclasses, hashlib, pathlib, sys, torch
 from earmark.export import demo
-from earmark.evaluation.synthesis import write_backgrounds, write_folder
+from earmark.evaluation.synthesis.clips import write_backgrounds, write_folder
 from earmark.export.training.classifier import train_classifier
 from earmark.export.training.lmac.recipe import train_lmac
 from earmark.export.training.options import ClassifierOptions

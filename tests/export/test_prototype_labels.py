@@ -9,7 +9,7 @@ import soundfile
 from command_line import invoke
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.export.prototypes.build import index_bundle
 from earmark.export.prototypes.growth import merge_bundles, remove_clips
 from earmark.prototypes_index.table import IndexedClip, SoundFiles

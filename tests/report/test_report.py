@@ -17,7 +17,7 @@ from command_line import invoke
 from PIL import Image
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.report.items import Item, Row, SearchedSound, script_json
 from earmark.runtime.report.page import ReportWriter

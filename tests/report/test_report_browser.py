@@ -20,7 +20,7 @@ import soundfile
 from browsers import FIREFOXES, installed, nothing_runs, tab_of, until
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.report.gather import item_of
 from earmark.runtime.report.items import Row, SearchedSound

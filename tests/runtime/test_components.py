@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.components.dictionary import ComponentDictionary
 from earmark.runtime.methods.components.names import Acoustics, name_of

@@ -12,7 +12,7 @@ from command_line import invoke
 from onnx import numpy_helper
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.opening import open_bundle
 

@@ -9,7 +9,7 @@ from refusals import refuses
 from runtime_sounds import RATE
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 
 # Where events lie in the recording, in samples. The shipped bundle's windows are 2 s, one a second.
 EVENTS = (("bell", 4 * RATE), ("clap", 11 * RATE), ("kick", 18 * RATE))

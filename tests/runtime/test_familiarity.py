@@ -12,7 +12,8 @@ from changed_bundle import edited, rewritten, sign
 
 import earmark
 from earmark.errors import PrototypeIndexError
-from earmark.evaluation.synthesis import RECIPES, clip_of
+from earmark.evaluation.synthesis.clips import clip_of
+from earmark.evaluation.synthesis.one_shots import RECIPES
 from earmark.export.prototypes.growth import remove_clips
 from earmark.prototypes_index.acoustics import MEASURES, held_out, statistics_in
 from earmark.prototypes_index.checks import check_generation

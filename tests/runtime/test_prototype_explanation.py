@@ -12,7 +12,7 @@ from command_line import invoke
 from PIL import Image
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.values.lazy import LazyMapping

@@ -7,7 +7,7 @@ import pytest
 from changed_bundle import edited, rewritten, sign
 
 import earmark
-from earmark.evaluation.synthesis import make_clip
+from earmark.evaluation.synthesis.clips import make_clip
 from earmark.prototypes_index.passages import like_passages
 from earmark.prototypes_index.views import Grid
 from earmark.runtime.explainer import SHIPPED, engine_of
