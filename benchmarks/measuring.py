@@ -28,7 +28,7 @@ def given(*ways: Callable[..., Answer]) -> Answer:
     each time.
     """
     parser = argparse.ArgumentParser(
-        description=sys.modules[ways[0].__module__].__doc__,
+        description=sys.modules["__main__"].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True) if ways[1:] else None

@@ -27,38 +27,15 @@ _SETTINGS = {"masks": MaskSettings, "events": LocalisationSettings, "prototypes"
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """What `evaluate` returns.
+class Benchmark(Figures):
+    """What `evaluate` returns: the table, a row a method (of prototypes: or view), as text, CSV or Markdown.
 
     Attributes:
-        figures: The table, a row a method (of prototypes: or view).
         document: All of the report, with all settings, JSON-ready.
 
     """
 
-    figures: Figures
     document: dict[str, Any]
-
-    def text(self, *, intervals: bool = False) -> str:
-        """The table for people.
-
-        Args:
-            intervals: With 95 % bootstrap intervals over source recordings.
-
-        Returns:
-            Aligned lines.
-
-        """
-        return self.figures.text(intervals=intervals)
-
-    def csv(self) -> str:
-        """The table for programs.
-
-        Returns:
-            A header and a line a row; of intervals also key_low and key_high.
-
-        """
-        return self.figures.csv()
 
 
 def evaluate(
@@ -124,7 +101,7 @@ def evaluate(
     else:
         report = evaluate_prototypes(explainer, sounds, how, more=functions, **told)
     figures: Figures = report.prototypes if table == "prototypes" else report.table
-    return Benchmark(figures, document_of(report.to_dict(), preset))
+    return Benchmark(figures.columns, figures.rows, document_of(report.to_dict(), preset))
 
 
 def settings_of(

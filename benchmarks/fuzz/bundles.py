@@ -244,7 +244,7 @@ def reference(cases: Bundles) -> dict[Path, Numbers]:
 
 def main() -> int:
     """Run."""
-    options = harness.options_of(__doc__ or "")
+    settings = harness.asked()
     with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as name:
         folder = Path(name)
         made = [
@@ -253,7 +253,7 @@ def main() -> int:
         ]
         cases = Bundles(made)
         cases.expected = harness.in_child(lambda: reference(cases))
-        return harness.main("bundles", cases, options, lambda: reference(cases))
+        return harness.main("bundles", cases, settings, lambda: reference(cases))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ crash or a hang is put down to the case that caused it and the rest of the group
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import faulthandler
@@ -38,6 +37,9 @@ from report import GOOD, HEADER, Report
 os.environ["EARMARK_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.path.append(str(Path(__file__).parents[1]))
+
+from measuring import given
 
 # Faulty cases kept as files for each kind of fault.
 _KEPT = 3
@@ -106,56 +108,54 @@ def refusal(error: BaseException, names: tuple[str, ...], where: str) -> Verdict
     return Verdict("refused", text[:200], where)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What every fuzzer is asked for; see `options_of`."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every fuzzer is asked for.
 
-    cases: int
-    seed: int
-    first: int
-    minutes: float | None
-    jobs: int
-    case: int | None
-    out: Path | None
-    seconds: float
+    cases: how many, from the number `first` on; minutes: stop after so many, whatever is left
+    jobs: children at once; case: this one alone, whose files are kept; seconds: limit of one case
+    out: folder for the files of faulty cases and report.json
+    """
 
-
-def options_of(description: str) -> Options:
-    """The options on the command line."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cases", type=int, default=1000, help="how many (default 1000)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="index of the first case")
-    parser.add_argument("--minutes", type=float, help="stop after so many, whatever is left")
-    parser.add_argument("--jobs", type=int, default=1, help="children at once")
-    parser.add_argument("--case", type=int, help="run this case alone, and keep its files")
-    parser.add_argument("--out", type=Path, help="folder for the files of faulty cases and report.json")
-    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="limit of one case")
-    return Options(**vars(parser.parse_args()))
+    cases: int = 1000
+    seed: int = 0
+    first: int = 0
+    minutes: float | None = None
+    jobs: int = 1
+    case: int | None = None
+    out: Path | None = None
+    seconds: float = Limits.seconds
 
 
-def main(name: str, case: Case, options: Options, whole: Callable[[], Any]) -> int:
-    """Run what `options` ask for and print it. Returns the exit code: 1 where a case was a fault.
+def asked() -> Settings:
+    """What the command line asks for."""
+    return given(Settings)
+
+
+def main(name: str, case: Case, settings: Settings, whole: Callable[[], Any]) -> int:
+    """Run what `settings` ask for and print it. Returns the exit code: 1 where a case was a fault.
 
     whole: does what cases do, with an input that is whole: what it imports is imported here, once for all
     """
     for module in in_child(lambda: (whole(), sorted(sys.modules))[1]):
         with contextlib.suppress(Exception):
             importlib.import_module(module)
-    limits = Limits(seconds=options.seconds)
-    out = options.out or Path(tempfile.mkdtemp(prefix=f"earmark-fuzz-{name}-"))
+    limits = Limits(seconds=settings.seconds)
+    out = settings.out or Path(tempfile.mkdtemp(prefix=f"earmark-fuzz-{name}-"))
     out.mkdir(parents=True, exist_ok=True)
-    indexes = range(options.first, options.first + options.cases) if options.case is None else [options.case]
-    report = Report(name, options.seed)
+    indexes = (
+        range(settings.first, settings.first + settings.cases) if settings.case is None else [settings.case]
+    )
+    report = Report(name, settings.seed)
     start = time.monotonic()
-    deadline = None if options.minutes is None else start + 60.0 * options.minutes
+    deadline = None if settings.minutes is None else start + 60.0 * settings.minutes
     script = f"python {os.path.relpath(sys.argv[0])}"
-    for index, verdict, files in Runner(case, options.seed, limits, options.jobs).run(
+    for index, verdict, files in Runner(case, settings.seed, limits, settings.jobs).run(
         iter(indexes), deadline
     ):
         report.counts[verdict.kind] += 1
         report.seconds = time.monotonic() - start
-        if options.case is not None:
+        if settings.case is not None:
             _keep(files, out / f"case-{index}")
             print(f"{verdict.kind}: {verdict.where}: {verdict.detail}\nits files: {out / f'case-{index}'}")
         elif verdict.kind not in GOOD:
@@ -163,10 +163,10 @@ def main(name: str, case: Case, options: Options, whole: Callable[[], Any]) -> i
             if not seen:
                 report.details[verdict.signature] = f"{verdict.where}: {verdict.detail}"
                 print(
-                    f"FAULT {verdict.signature}\n  {script} --seed {options.seed} --case {index}", flush=True
+                    f"FAULT {verdict.signature}\n  {script} --seed {settings.seed} --case {index}", flush=True
                 )
             if len(seen) < _KEPT:
-                _keep(files, out / f"{verdict.kind}-{options.seed}-{index}")
+                _keep(files, out / f"{verdict.kind}-{settings.seed}-{index}")
             seen.append(index)
         if files is not None:
             shutil.rmtree(files, ignore_errors=True)

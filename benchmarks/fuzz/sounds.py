@@ -209,8 +209,8 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 def main() -> int:
     """Run."""
-    options = harness.options_of(__doc__ or "")
-    return harness.main("sounds", case, options, lambda: hear(io.BytesIO(write(random.Random(0)).content)))
+    settings = harness.asked()
+    return harness.main("sounds", case, settings, lambda: hear(io.BytesIO(write(random.Random(0)).content)))
 
 
 if __name__ == "__main__":

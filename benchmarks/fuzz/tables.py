@@ -201,12 +201,12 @@ def _ask(generation: Generation, draw: random.Random) -> str:
 
 def main() -> int:
     """Run."""
-    options = harness.options_of(__doc__ or "")
+    settings = harness.asked()
     with tempfile.TemporaryDirectory(prefix="earmark-subject-", dir=harness.shared_memory()) as folder:
-        lists = options.seed % 2 == 1
+        lists = settings.seed % 2 == 1
         bundle = harness.in_child(lambda: build(Path(folder), lists=lists))
         tables = Tables(bundle, Path(folder) / "data")
-        return harness.main("tables", tables, options, tables.ask_whole)
+        return harness.main("tables", tables, settings, tables.ask_whole)
 
 
 if __name__ == "__main__":

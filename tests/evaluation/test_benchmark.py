@@ -81,7 +81,7 @@ def loud(question):
 
 def test_a_function_stands_beside_the_bundles_own_rows(shipped, here):
     report = evaluate("events", shipped, "data", [loud, "their_methods:asks", "energy"])
-    rows = {row["method"]: row for row in report.figures.rows}
+    rows = {row["method"]: row for row in report.rows}
     assert set(rows) == {f"{__name__}:loud", "their_methods:asks", "energy"}
     # The same energies over nearly the same samples.
     assert rows[f"{__name__}:loud"]["auc"].estimate == pytest.approx(rows["energy"]["auc"].estimate, abs=0.05)
@@ -99,7 +99,7 @@ def test_a_ranking_is_cut_to_the_area_and_a_soft_mask_is_as_it_is(shipped, here)
         area=0.2,
         domain="spectrogram",
     )
-    rows = {row["method"]: row for row in report.figures.rows}
+    rows = {row["method"]: row for row in report.rows}
     for own, theirs in (("energy", "their_methods:cells"), ("ones", "their_methods:all_of_it")):
         for key in ("area", "average_drop", "faithfulness", "input_fidelity"):
             first, second = (getattr(rows[one][key], "estimate", rows[one][key]) for one in (own, theirs))
@@ -108,7 +108,7 @@ def test_a_ranking_is_cut_to_the_area_and_a_soft_mask_is_as_it_is(shipped, here)
 
 def test_nearest_training_sounds_of_a_function(shipped, here):
     report = evaluate("prototypes", shipped, "data", ["their_methods:named"], draws=2)
-    (row,) = report.figures.rows
+    (row,) = report.rows
     assert row["view"] == "their_methods:named"
     # It names what the model predicts.
     assert row["first"].estimate == report.document["right"] / report.document["clips"]
