@@ -57,7 +57,7 @@ STEPS: tuple[tuple[str, Any, str], ...] = (
     ("mask: picture", mask.Evidence, "show"),
     ("mask: trust", mask, "energies_of"),
     ("mask: the rest", mask.MaskExplanation, "add"),
-    ("prototypes: looks", prototypes.PrototypesExplanation, "_look"),
+    ("prototypes: looks", prototypes.PrototypesExplanation, "ask"),
     ("prototypes: familiarity", comparing.FamiliarWindows, "add"),
     ("prototypes: places", prototypes.PrototypesExplanation, "add"),
     ("prototypes: searches", generation.Generation, "search"),
