@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from ..audio.stft import as_pairs, forward
+from ..audio.stft import as_complex, as_pairs, forward
 from ..bundle.manifest import NEXT_STATE, STATE, AnalysisSpec, StageSpec
 from ..values.arrays import FloatArray
 from ..values.lazy import LazyMapping, lazy_property
@@ -92,6 +92,12 @@ class ForwardPass:
     def stft(self) -> FloatArray:
         """The listenable STFT [B, T, F, 2] of the waveforms."""
         return self.features if self.spectral else as_pairs(forward(self.waveforms, self.analysis))
+
+    @lazy_property
+    def amplitude(self) -> FloatArray:
+        """Its magnitudes [B, T, F]."""
+        amplitude: FloatArray = np.abs(as_complex(self.stft))
+        return amplitude
 
     def feeds(
         self, stage: StageSpec, targets: Sequence[int] | None = None, *, with_stft: bool = False

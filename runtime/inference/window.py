@@ -42,6 +42,12 @@ class Window(msgspec.Struct, frozen=True, eq=False):
         return stft
 
     @property
+    def amplitude(self) -> FloatArray:
+        """Its magnitudes |S| [T, F]."""
+        amplitude: FloatArray = self.batch.amplitude[self.row]
+        return amplitude
+
+    @property
     def logits(self) -> FloatArray:
         """The classifier's logits [K]."""
         logits: FloatArray = self.batch.logits[self.row]

@@ -6,7 +6,7 @@ import scipy.fft
 import scipy.signal
 
 from earmark.prototypes_index.acoustics import SIZES
-from earmark.runtime.audio.stft import as_pairs, forward
+from earmark.runtime.audio.stft import forward
 from earmark.runtime.bundle.manifest import AnalysisSpec
 from earmark.runtime.methods.prototypes.acoustics import acoustics_of
 from earmark.runtime.values.mel import mel_edges
@@ -19,8 +19,8 @@ def statistics(sound, rate=RATE, padded=0):
     sound = np.asarray(sound, np.float32)
     hop = rate // 50
     spec = AnalysisSpec(n_fft=2 * hop, window_length=2 * hop, hop=hop, window="hann")
-    stft = as_pairs(forward(np.pad(sound, (0, padded)), spec))
-    return acoustics_of(stft, sound, rate, hop)
+    amplitude = np.abs(forward(np.pad(sound, (0, padded)), spec))
+    return acoustics_of(amplitude, sound, rate, hop)
 
 
 def parts_of(sound):

@@ -119,8 +119,6 @@ class Mask(Method):
         self, run: RunStage, stages: Mapping[str, StageSpec], forward: ForwardPass, mask_gain: MaskGain
     ) -> dict[str, FloatArray]:
         """The decoder's mask for the predicted class, and the sound that it keeps."""
-        import numpy as np
-
         from ...audio.stft import as_complex, gain, inverse
 
         mask = run("decoder", forward.feeds(stages["decoder"]), ["mask"])["mask"]
@@ -130,7 +128,7 @@ class Mask(Method):
                 f"{stages['decoder'].file}: its mask is {list(mask.shape)}, the spectrogram "
                 f"{list(spectrum.shape)}; export the bundle again"
             )
-        gains = gain(mask, np.abs(spectrum), mask_gain)
+        gains = gain(mask, forward.amplitude, mask_gain)
         kept = inverse(spectrum * gains, forward.analysis, forward.waveforms.shape[1])
         return {"mask": mask, "kept": kept}
 

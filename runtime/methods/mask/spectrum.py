@@ -29,11 +29,10 @@ class MaskedSpectrum:
         """S [T, F], the listenable STFT."""
         return as_complex(self.window.stft)
 
-    @lazy_property
+    @property
     def amplitude(self) -> FloatArray:
         """|S| [T, F]."""
-        amplitude: FloatArray = np.abs(self.spectrum)
-        return amplitude
+        return self.window.amplitude
 
     @lazy_property
     def logarithm(self) -> FloatArray:

@@ -51,7 +51,9 @@ _TINY, _LEAST = np.float32(1e-12), np.finfo(np.float32).tiny
 
 def statistics_of(window: Window, real: int, manifest: Manifest) -> Statistics:
     """Those of the first `real` samples of a window, and its highest scores; of a regression none."""
-    vector = acoustics_of(window.stft, window.waveform[:real], manifest.sample_rate, manifest.analysis.hop)
+    vector = acoustics_of(
+        window.amplitude, window.waveform[:real], manifest.sample_rate, manifest.analysis.hop
+    )
     labels, scores = np.full(SCORES, -1, np.int32), np.zeros(SCORES, np.float32)
     if manifest.task != "regression":
         given = scores_of(window.logits, manifest.task)
@@ -60,13 +62,12 @@ def statistics_of(window: Window, real: int, manifest: Manifest) -> Statistics:
     return Statistics(vector, labels, scores)
 
 
-def acoustics_of(stft: FloatArray, sound: FloatArray, rate: int, hop: int) -> FloatArray:
-    """The statistics [sum(SIZES)] of a sound [N], N >= 1, of which `stft` [T, F, 2] is the listenable STFT.
+def acoustics_of(amplitude: FloatArray, sound: FloatArray, rate: int, hop: int) -> FloatArray:
+    """The statistics [sum(SIZES)] of a sound [N], N >= 1, whose listenable STFT has the magnitudes [T, F].
 
     Finite for finite sound; frames beyond its end are left out.
     """
-    frames = np.ascontiguousarray(stft[: 1 + len(sound) // hop], np.float32).view(np.complex64)[..., 0]
-    power = np.square(np.abs(frames))
+    power = np.square(amplitude[: 1 + len(sound) // hop])
     narrow, wide = _bands(power.shape[1], rate)
     bands = _product(narrow, power.T)
     bands /= max(bands.max(), _LEAST)

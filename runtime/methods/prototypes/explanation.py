@@ -14,7 +14,6 @@ from ....prototypes_index.generation import EntryKind, Match
 from ....prototypes_index.passages import PASSAGE_VIEWS
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
-from ...audio.stft import as_complex
 from ...drawing.scales import columns_of
 from ...inference.scores import scores_of
 from ...inference.window import Window
@@ -85,7 +84,7 @@ class PrototypesExplanation:
         """See one more window."""
         search = self._search
         rate, samples = search.manifest.sample_rate, window.waveform.shape[-1]
-        amplitude = np.abs(as_complex(window.stft))
+        amplitude = window.amplitude
         start_s = window.offset / rate
         sound = WindowSound(columns_of(amplitude), start_s, samples / rate, rate / 2)
         hop, real = search.manifest.analysis.hop, looked.places.span[1]
