@@ -146,16 +146,17 @@ def roc_auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 
     labels: [M] 1, 0, or -1 for what is left out; scores: [M] finite. NaN where one of the two is missing.
     """
-    truth, values = _judged(labels, scores)
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if not positives or not negatives:
-        return float("nan")
+    wins, pairs = ranked_pairs(*_judged(labels, scores))
+    return wins / pairs if pairs else float("nan")
+
+
+def ranked_pairs(truth: npt.NDArray[np.bool_], values: Values) -> tuple[float, int]:
+    """In how many pairs of a true item and another the true one is higher, ties half; how many there are."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(values)
-    wins = float(ranks[truth].sum()) - positives * (positives + 1) / 2
-    return wins / (positives * negatives)
+    positives = int(truth.sum())
+    wins = float(rankdata(values)[truth].sum()) - positives * (positives + 1) / 2
+    return wins, positives * (len(truth) - positives)
 
 
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:

@@ -39,8 +39,15 @@ def event_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise DataError(f"{path}: cannot be read as events ({error}); give a CSV file") from error
 
 
-def event_time(where: str, name: str, row: dict[str, str]) -> float:
-    """A time of a line, in seconds from the clip's start. Raises DataError."""
+def event_times(where: str, row: dict[str, str]) -> tuple[float, float]:
+    """Start and end of a line, in seconds from the clip's start. Raises DataError."""
+    start, end = (_time(where, name, row) for name in COLUMNS[2:])
+    if end <= start:
+        raise DataError(f"{where}: the event ends at {end:g} s, not after its start at {start:g} s")
+    return start, end
+
+
+def _time(where: str, name: str, row: dict[str, str]) -> float:
     try:
         value = float(row[name])
     except ValueError:
@@ -137,9 +144,7 @@ def read_events(
                     raise
                 left_out[name] = str(error)
                 continue
-        start, end = event_time(where, "start_s", row), event_time(where, "end_s", row)
-        if end <= start:
-            raise DataError(f"{where}: the event ends at {end:g} s, not after its start at {start:g} s")
+        start, end = event_times(where, row)
         if end > seconds[name] + _TOLERANCE_S:
             raise DataError(
                 f"{where}: the event ends at {end:g} s, beyond the clip's {seconds[name]:.3f} s; correct the "

@@ -14,7 +14,7 @@ from ...runtime.audio.listing import list_sound_files
 from ...runtime.explainer import Explainer, engine_of
 from ...runtime.scores.labels import label_index
 from ..data.clips import Tell, ignore
-from ..data.events import COLUMNS, event_level, event_rows, event_time
+from ..data.events import COLUMNS, event_level, event_rows, event_times
 from ..data.folder import LeftOut
 from ..report import Cell, Column, Report, Table
 from ..settings import AgreementSettings
@@ -84,9 +84,7 @@ def read_truth(path: Path, labels: Sequence[str], bundle: str) -> list[Occurrenc
     """
     events = []
     for where, row in event_rows(path):
-        start_s, end_s = (event_time(where, name, row) for name in COLUMNS[2:])
-        if end_s <= start_s:
-            raise DataError(f"{where}: the event ends at {end_s:g} s, not after its start at {start_s:g} s")
+        start_s, end_s = event_times(where, row)
         label = labels[label_index(row["label"].strip(), labels, bundle)]
         level_db = event_level(where, row)
         events.append(Occurrence(row["clip"].strip().replace("\\", "/"), label, start_s, end_s, level_db))

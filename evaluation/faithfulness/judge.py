@@ -273,7 +273,7 @@ class _WindowUnderMaskers:
     ) -> list[MaskRecord]:
         """A record for each mask; `own` are its figures that depend on the mask alone."""
         figures = {
-            key: metric(judged)
+            key: metric.compute(judged)
             for key, metric in metrics(reference=self.plan.reference).items()
             if key not in OF_MASK
         }

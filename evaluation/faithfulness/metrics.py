@@ -59,11 +59,11 @@ class MaskedScores:
 
 @dataclass(frozen=True)
 class Metric:
-    """A declared metric: call it with `MaskedScores` for a value a window, [n] float64.
+    """A declared metric.
 
     key: its name in JSON; name: the short one of tables; low, high: its range (inf: no bound)
     better: the direction in which a mask is better; None where neither is
-    formula: one line
+    formula: one line; compute: from `MaskedScores` to a value a window, [n] float64
     """
 
     key: str
@@ -73,10 +73,6 @@ class Metric:
     better: Better | None
     formula: str
     compute: Callable[[MaskedScores], Values]
-
-    def __call__(self, judged: MaskedScores) -> Values:
-        """The metric of each window, [n]."""
-        return self.compute(judged)
 
 
 def _declared(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.values.arrays import Values
+from ..statistics import ranked_pairs
 
 # Of features [W, n], which windows hold, and their recordings: bias and weights [n].
 Model = Callable[[Values, npt.NDArray[np.bool_], Sequence[str]], tuple[float, Values]]
@@ -153,14 +154,9 @@ def ranking(
 
     parts: as in `calibration_error`; pairs are compared within a part
     """
-    from scipy.stats import rankdata
-
-    above, pairs = 0.0, 0
-    for part in _rows_of(parts, len(likely)):
-        right = int(holds[part].sum())
-        above += float(rankdata(likely[part])[holds[part]].sum()) - right * (right + 1) / 2
-        pairs += right * (len(part) - right)
-    return above / pairs if pairs else float("nan")
+    counted = [ranked_pairs(holds[part], likely[part]) for part in _rows_of(parts, len(likely))]
+    wins, pairs = (sum(some) for some in zip(*counted, strict=True))
+    return wins / pairs if pairs else float("nan")
 
 
 def _rows_of(parts: npt.NDArray[np.int64] | None, count: int) -> list[npt.NDArray[np.int64]]:

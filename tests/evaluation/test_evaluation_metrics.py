@@ -35,7 +35,7 @@ EXAMPLE = judged(
     ],
 )
 def test_by_hand(key, expected):
-    np.testing.assert_allclose(METRICS[key](EXAMPLE), expected, atol=1e-5)
+    np.testing.assert_allclose(METRICS[key].compute(EXAMPLE), expected, atol=1e-5)
 
 
 def test_every_metric_says_what_it_is():
@@ -56,7 +56,7 @@ def test_several_labels_keep_their_decision_by_the_threshold():
         removed=np.zeros((3, 2)),
         task="multi_label",
     )
-    np.testing.assert_array_equal(METRICS["input_fidelity"](several), [1, 0, 0])
+    np.testing.assert_array_equal(METRICS["input_fidelity"].compute(several), [1, 0, 0])
 
 
 def scores(count=3, classes=4):
@@ -74,7 +74,7 @@ masks_of = arrays.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1, width=3
 def test_ranges_hold(full, kept, removed, masks, reference):
     one = judged(full, kept, removed, masks)
     for metric in metrics(reference=reference).values():
-        values = metric(one)
+        values = metric.compute(one)
         assert values.shape == (3,)
         known = values[~np.isnan(values)]
         assert (known >= metric.low - 1e-6).all(), metric.key
@@ -85,13 +85,13 @@ def test_ranges_hold(full, kept, removed, masks, reference):
 @settings(max_examples=50, deadline=None)
 def test_increase_drop_and_gain_exclude_each_other(full, kept, masks):
     one = judged(full, kept, kept, masks)
-    drop, gain = METRICS["average_drop"](one), METRICS["average_gain"](one)
+    drop, gain = METRICS["average_drop"].compute(one), METRICS["average_gain"].compute(one)
     assert (drop * gain == 0).all()
-    np.testing.assert_array_equal(METRICS["average_increase"](one) == 100, gain > 0)
+    np.testing.assert_array_equal(METRICS["average_increase"].compute(one) == 100, gain > 0)
     same = judged(full, full, full, masks)
     for key in ("average_increase", "average_drop", "average_gain", "faithfulness"):
-        np.testing.assert_array_equal(METRICS[key](same), 0)
-    np.testing.assert_array_equal(METRICS["input_fidelity"](same), 1)
+        np.testing.assert_array_equal(METRICS[key].compute(same), 0)
+    np.testing.assert_array_equal(METRICS["input_fidelity"].compute(same), 1)
 
 
 def test_the_reference_drop_is_that_of_the_recipe():
@@ -103,11 +103,11 @@ def test_the_reference_drop_is_that_of_the_recipe():
     target = predictions.argmax(1, keepdim=True)
     p, q = predictions.gather(1, target), theta.gather(1, target)
     expected = (torch.relu(p - q) / (p + 1e-10) * 100).squeeze(1).numpy()
-    found = metrics(reference=True)["average_drop"](judged(full, kept, kept))
+    found = metrics(reference=True)["average_drop"].compute(judged(full, kept, kept))
     np.testing.assert_allclose(found, expected, atol=1e-4)
     certain = judged(np.eye(50)[:1], np.eye(50)[1:2], np.eye(50)[1:2])
-    assert metrics(reference=True)["average_drop"](certain)[0] == pytest.approx(63.2, abs=0.02)
-    assert METRICS["average_drop"](certain)[0] == pytest.approx(100.0)
+    assert metrics(reference=True)["average_drop"].compute(certain)[0] == pytest.approx(63.2, abs=0.02)
+    assert METRICS["average_drop"].compute(certain)[0] == pytest.approx(100.0)
 
 
 MASKS = {
