@@ -54,20 +54,21 @@ def say(*lines: str) -> None:
 
     Raises CommandError where stdout takes nothing; click's Exit where the reader of a pipe has gone.
     """
-    try:
-        for line in lines:
-            click.echo(_written(line, sys.stdout))
-    except OSError as error:
-        raise stdout_failed(error) from error
+    for line in lines:
+        _echo(_written(line, sys.stdout))
 
 
 def say_json(document: Any, *, indent: int | None = None) -> None:
     """Write JSON on stdout: UTF-8 where that is stdout's encoding, else escaped to ASCII. Raises as `say`."""
     utf8 = _encoding(sys.stdout).replace("-", "").replace("_", "").lower() in {"utf8", "utf8sig"}
     text = json.dumps(document, indent=indent, ensure_ascii=not utf8, allow_nan=False)
+    # Lone surrogates, which stand for bytes of a file name, become \udcNN: JSON's own escape.
+    _echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def _echo(text: str) -> None:
     try:
-        # Lone surrogates, which stand for bytes of a file name, become \udcNN: JSON's own escape.
-        click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        click.echo(text)
     except OSError as error:
         raise stdout_failed(error) from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import click
 from msgspec import Meta
 
+from ..bounds import setting
 from .console import tell
 
 if TYPE_CHECKING:
@@ -19,14 +20,9 @@ if TYPE_CHECKING:
     from ..export.sources.onnx.feature_map import MapRequest
 
 
-def _shown(description: str, metavar: str | None = None) -> Meta:
-    """How a field is an option."""
-    return Meta(description=description, extra={"metavar": metavar})
-
-
 def _fact(description: str, metavar: str | None = None) -> Meta:
-    """The same of any graph."""
-    return _shown(f"For an .onnx file: {description}", metavar)
+    """How a field of any graph is an option."""
+    return setting(f"For an .onnx file: {description}", metavar=metavar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +36,24 @@ class GraphOptions:
     sample_rate: Annotated[int | None, _fact("of the sound it takes.", "HZ")] = None
     frontend: Annotated[
         str | None,
-        _shown(
+        setting(
             "For an .onnx file that takes features: what makes them, a preset, a description (.toml), a "
             "Hugging Face preprocessor_config.json, or another graph (.onnx). See docs/frontends.md.",
-            "NAME|FILE",
+            metavar="NAME|FILE",
         ),
     ] = None
     frontend_set: Annotated[
         tuple[str, ...],
-        _shown(
-            "A field of that front end in place of its own, as mel.bins=64 (repeatable).", "PART.FIELD=VALUE"
+        setting(
+            "A field of that front end in place of its own, as mel.bins=64 (repeatable).",
+            metavar="PART.FIELD=VALUE",
         ),
     ] = ()
     frontend_check: Annotated[
         tuple[Path, Path] | None,
-        _shown(
+        setting(
             "A clip and the features (.npy) that your own pipeline makes of it: refuse other features.",
-            "CLIP FEATURES",
+            metavar="CLIP FEATURES",
         ),
     ] = None
     input: Annotated[str | None, _fact("which of its inputs takes the sound.", "NAME")] = None
@@ -81,7 +78,7 @@ class GraphOptions:
     ] = 0.0
     reduce: Annotated[
         Literal["mean", "max", "lme"] | None,
-        _shown("For an .onnx file that scores frames: how they are joined."),
+        setting("For an .onnx file that scores frames: how they are joined."),
     ] = None
     scores: Annotated[
         Literal["logits", "probabilities", "log_probabilities"] | None, _fact("what it gives (logits).")
@@ -108,10 +105,10 @@ class GraphOptions:
     ] = None
     map_tokens: Annotated[
         str | None,
-        _shown(
+        setting(
             "For an .onnx file with tokens (--map-axes nc): rows of frequency, the axis that varies slowest "
             "(frequency or time), and tokens in front without a place, as 12,frequency,2.",
-            "ROWS,ORDER,SKIP",
+            metavar="ROWS,ORDER,SKIP",
         ),
     ] = None
     map_bands: Annotated[str | None, _fact("edges of its rows of frequency, ascending.", "HZ,HZ,...")] = None

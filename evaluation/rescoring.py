@@ -78,10 +78,3 @@ def classify(engine: Engine, spectra: FloatArray, domain: Domain, samples: int) 
     if domain == "spectrogram":
         return engine.pipeline.logits_of_spectra(spectra)
     return engine.logits_of(inverse(as_complex(spectra), engine.manifest.analysis, samples))
-
-
-def silence_logits(engine: Engine, window: Window, domain: Domain) -> FloatArray:
-    """What the classifier says of silence as long as `window`, logits [K]: mask-out metrics lean on it."""
-    nothing: FloatArray = np.zeros((1, *window.stft.shape[:2]), np.float32)
-    answer: FloatArray = rescore(engine, window, nothing, domain)[0]
-    return answer

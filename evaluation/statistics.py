@@ -56,23 +56,19 @@ def bootstrap(
     statistic: Statistic = np.mean,
     repeats: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
-    """The statistic of `values` [n] and its interval, drawing whole groups with replacement.
+    """The statistic of `values` [n] and its 95 % interval, drawing whole groups with replacement.
 
     groups: [n] the source recording of each value; None: each value stands for itself
     statistic: from values [m] to a number; the mean is computed from the groups' sums, any other is
         called `repeats` times
-    level: share of the distribution inside the interval, 0..1
-    Raises ValueError where values and groups differ in length, or repeats or level make no sense.
+    Raises ValueError where values and groups differ in length, or repeats are fewer than two.
     """
     numbers = np.asarray(values, np.float64).reshape(-1)
     if groups is not None and len(groups) != len(numbers):
         raise ValueError(f"{len(numbers)} values, but {len(groups)} groups")
-    if repeats < 2 or not 0.0 < level < 1.0:
-        raise ValueError(
-            f"{repeats} repeats at level {level:g}: give two or more, and a level between 0 and 1"
-        )
+    if repeats < 2:
+        raise ValueError(f"{repeats} repeats: give two or more")
     known = ~np.isnan(numbers)
     numbers = numbers[known]
     if groups is None:
@@ -92,7 +88,6 @@ def bootstrap(
         stats.bootstrap,
         n_resamples=repeats,
         batch=max(1, _DRAWS // count),
-        confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(seed),
     )

@@ -24,7 +24,7 @@ from ...runtime.inference.scores import scores_of
 from ...runtime.inference.window import Window
 from ...runtime.values.arrays import FloatArray
 from ..data.folder import Clip, load_sound
-from ..rescoring import gains_of, rescore, silence_logits
+from ..rescoring import gains_of, rescore
 from ..seeding import generator
 from ..settings import Domain
 from .conditions import Condition
@@ -158,7 +158,8 @@ def judge(
             judging = _WindowUnderMaskers(engine, plan, clip, number, condition.name, window)
             for domain in plan.domains:
                 if domain not in result.silence:
-                    scores = scores_of(silence_logits(engine, window, domain), manifest.task)
+                    nothing = np.zeros((1, *window.stft.shape[:2]), np.float32)
+                    scores = scores_of(rescore(engine, window, nothing, domain)[0], manifest.task)
                     first = int(scores.argmax())
                     result.silence[domain] = Silence(manifest.labels[first], float(scores[first]))
             result.windows += 1

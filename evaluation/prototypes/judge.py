@@ -29,7 +29,7 @@ from ..report import Cell, Column, Table
 from ..rescoring import classify, domains_of
 from ..seeding import generator
 from ..settings import Domain, Fill, PrototypeSettings
-from ..statistics import bootstrap, paired
+from ..statistics import by_recording
 
 # Spectra that go through the classifier together.
 _BATCH = 8
@@ -86,18 +86,17 @@ class PrototypeJudgement:
         rows: list[dict[str, Cell]] = []
         for view in dict.fromkeys(record.view for record in self.records):
             some = [record for record in self.records if record.view == view]
-            groups = [record.recording for record in some]
             row: dict[str, Cell] = {
                 "view": view,
-                "first": bootstrap([one.nearest == one.label for one in some], groups, seed=seed),
-                "share": bootstrap([one.share for one in some], groups, seed=seed),
+                "first": by_recording([one.nearest == one.label for one in some], some, seed),
+                "share": by_recording([one.share for one in some], some, seed),
                 "size": float(np.mean([one.size for one in some])),
             }
             for fill in fills:
-                drops, random = [one.drops[fill] for one in some], [one.random[fill] for one in some]
-                row[f"{fill}_drop"] = bootstrap(drops, groups, seed=seed)
-                row[f"{fill}_random"] = bootstrap(random, groups, seed=seed)
-                row[f"{fill}_gap"] = paired(drops, random, groups, seed=seed)
+                drops = np.array([one.drops[fill] for one in some])
+                random = np.array([one.random[fill] for one in some])
+                for name, values in (("drop", drops), ("random", random), ("gap", drops - random)):
+                    row[f"{fill}_{name}"] = by_recording(values, some, seed)
             rows.append(row)
         return Table(columns, rows)
 
