@@ -2,8 +2,8 @@
 
     python benchmarks/any_target.py BUNDLE DATA --fold 4 [--pairs 120] [--seed 0]
 
-Pairs of clips of two classes, each heard right alone, are added at equal level. The mask is asked for the
-one class and for the other. Reported: by how many decibels the mask for a class keeps that class's clip
+Pairs of clips of two classes, each classified right alone, are added at equal level. The mask is asked for
+the one class and for the other. Reported: by how many decibels the mask for a class keeps that class's clip
 rather than the other (energy of each clip's STFT under the mask's gain), and the score of the class asked
 for in the kept sound beside its score in the mixture. Then, since both parts of a pair are known, how clean
 the kept sound is (earmark.evaluation.faithfulness.artefacts), beside the mixture as it is and the masks that
@@ -38,7 +38,7 @@ class Answers:
 
     apart: dB by which the clip asked for is kept rather than the other
     before, after: score of the class in the mixture and in what is kept; area: mean of the mask
-    groups: source recording of the clip asked for; clips, right: how many there were, and heard right
+    groups: source recording of the clip asked for; clips, right: how many there were, and classified right
     clean: KINDS -> [rows, 2] fwSegSNR towards the clip asked for in dB, log kurtosis ratio of what is left
         of the other
     """
@@ -87,24 +87,24 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
         if one.label == other.label:
             continue
         mixed = waves[one.name] + waves[other.name]
-        heard = next(engine.windows(open_sound((mixed, rate), None, rate)))
-        amplitude = np.abs(as_complex(heard.stft))
+        window = next(engine.windows(open_sound((mixed, rate), None, rate)))
+        amplitude = np.abs(as_complex(window.stft))
         for asked, rest in ((one, other), (other, one)):
             target = labels.index(asked.label)
-            mask = engine.window_mask("mask", heard, target)
+            mask = engine.window_mask("mask", window, target)
             gains = gain(mask, amplitude, how)
             parts = [np.abs(forward(waves[c.name], spec)) for c in (asked, rest)]
             kept = [float(((part * gains) ** 2).sum()) for part in parts]
             whole = [float((part**2).sum()) for part in parts]
             apart = 10 * np.log10((kept[0] / whole[0] + 1e-9) / (kept[1] / whole[1] + 1e-9))
-            logits = engine.pipeline.logits_of_spectra((heard.stft * gains[..., None])[None])[0]
-            before, after = (scores_of(one, "single_label")[target] for one in (heard.logits, logits))
+            logits = engine.pipeline.logits_of_spectra((window.stft * gains[..., None])[None])[0]
+            before, after = (scores_of(one, "single_label")[target] for one in (window.logits, logits))
             rows.append((apart, before, after, float(mask.mean())))
             groups.append(asked.recording)
             sharp = gain(mask >= 0.5, amplitude, how)
             gains_of = dict(zip(KINDS, (np.ones_like(gains), gains, sharp, *_ideal(*parts)), strict=True))
             for kind, each in gains_of.items():
-                sound = inverse(as_complex(heard.stft) * each, spec, len(mixed))
+                sound = inverse(as_complex(window.stft) * each, spec, len(mixed))
                 snr = frequency_weighted_segmental_snr(waves[asked.name], sound, rate)
                 clean[kind].append((snr, log_kurtosis_ratio(parts[1], parts[1] * each)))
     of_kinds = {kind: np.array(values) for kind, values in clean.items()}
@@ -119,7 +119,7 @@ def _ideal(asked: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def main(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, seed: int = 0) -> None:
     """Run and print."""
     answers = ask(bundle, data, fold=fold, pairs=pairs, seed=seed)
-    print(f"{answers.right} of {answers.clips} clips heard right; {pairs} pairs, each asked for both classes")
+    print(f"{answers.right} of {answers.clips} clips classified right; {pairs} pairs, both classes asked for")
     for name, values in (
         ("keeps the one asked for rather than the other, dB", answers.apart),
         ("follows the question (above 0 dB), share", (answers.apart > 0).astype(float)),

@@ -6,7 +6,7 @@ For each seed a small classifier of four sounds and its decoder for any class (`
 are trained in float32 from nothing, once with the processor's own instructions and once without the wide
 registers of newer processors. An epoch is five steps here, hence twice as many epochs as by default. Each
 decoder is asked for both classes of pairs of sounds that it was not trained on (any_target.py). A row per
-training: the share of sounds heard right, of questions that the mask follows (above 0 dB), the decibels
+training: the share of sounds classified right, of questions that the mask follows (above 0 dB), the decibels
 by which it keeps the sound asked for rather than the other, the score of the class in the mixture and in
 what is kept, the mask's area. About half a minute a row on one core.
 

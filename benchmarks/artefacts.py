@@ -97,10 +97,10 @@ def log_kurtosis_ratio(before: npt.ArrayLike, after: npt.ArrayLike) -> float:
 
     """
     first, second = (np.asarray(one, np.float64) ** 2 for one in (before, after))
-    heard = (first.max(axis=0) > 0) & (second.max(axis=0) > 0)
-    if not heard.any():
+    sounding = (first.max(axis=0) > 0) & (second.max(axis=0) > 0)
+    if not sounding.any():
         return math.nan
-    return float((np.log(_kurtosis(second[:, heard])) - np.log(_kurtosis(first[:, heard]))).mean())
+    return float((np.log(_kurtosis(second[:, sounding])) - np.log(_kurtosis(first[:, sounding]))).mean())
 
 
 def _kurtosis(power: Values) -> Values:

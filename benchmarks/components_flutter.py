@@ -53,12 +53,12 @@ def energies(sound: Values, hop: int) -> Values:
 
 def main(bundle: Path, data: Path, *, fold: int | None = None, clips: int = 40) -> None:
     """Run and print."""
-    heard = [clip for clip in list_sounds(data).clips if fold in (None, clip.fold)]
+    chosen = [clip for clip in list_sounds(data).clips if fold in (None, clip.fold)]
     rows: dict[str, list[Values]] = {"activations": [], "tracks of those selected": [], "the sound": []}
     with earmark.load(bundle, device="cpu") as explainer:
         manifest = engine_of(explainer).manifest
         rate, hop = manifest.sample_rate, manifest.analysis.hop
-        for clip in heard[:: max(1, len(heard) // clips)]:
+        for clip in chosen[:: max(1, len(chosen) // clips)]:
             sound = load_sound(clip.path, rate)
             found = explainer.explain((sound, rate), methods=["components"]).components
             rows["activations"].append(at_half_rate(found.activations))

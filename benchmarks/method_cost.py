@@ -43,7 +43,7 @@ PER_CLIP = 40
 NOISE = 0.1
 # What is computed when it is asked for, by method.
 ASKED = {
-    "components": ("heard", lambda result: result.components.audio),
+    "components": ("listened to", lambda result: result.components.audio),
     "prototypes": ("all read", lambda result: result.to_dict()),
 }
 

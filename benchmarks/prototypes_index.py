@@ -3,7 +3,7 @@
     python benchmarks/prototypes_index.py --bundle BUNDLE [BUNDLE]... --data FOLDERS
         --held-out FOLDERS [--channels 192] [--entries 100000] --out DIR
 
-The clips of DATA are heard by every bundle, and the channels of their feature maps stand side by side
+Every bundle embeds the clips of DATA, and the channels of their feature maps stand side by side
 (cut at --channels): that is how three models of 192 channels make real embeddings of 512. They are
 multiplied up to --entries a view: each copy is a real embedding, its channels' gains off by 15 %, and
 mixed with up to 30 % of another, as sounds overlap. Queries are embeddings of the held-out clips, as
@@ -67,7 +67,7 @@ class Settings:
     random: bool = False
     out: Path
     keep: bool = False
-    step: Literal["hear", "build", "search"] | None = None
+    step: Literal["embed", "build", "search"] | None = None
     view: View = "square"
 
     @property
@@ -82,7 +82,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Build and search, each in a process of its own, and print."""
-    steps = {"hear": hear, "build": build, "search": search}
+    steps = {"embed": embed, "build": build, "search": search}
     if settings.step:
         print(msgspec.json.encode(steps[settings.step](settings)).decode())
         return
@@ -93,7 +93,7 @@ def main(settings: Settings) -> None:
         done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout)
 
-    run("hear")
+    run("embed")
     built = {}
     for view in VIEWS:
         file = settings.folder(view) / "built.json"
@@ -107,7 +107,7 @@ def main(settings: Settings) -> None:
             shutil.rmtree(settings.folder(view))
 
 
-def hear(settings: Settings) -> None:
+def embed(settings: Settings) -> None:
     """The real embeddings of every view, of DATA and of the held-out clips."""
     path = settings.embeddings
     if path.exists():
@@ -129,13 +129,15 @@ def hear(settings: Settings) -> None:
     for part, folder in (("data", settings.data), ("held_out", settings.held_out)):
         found: dict[str, list[FloatArray]] = {view: [] for view in VIEWS}
         for file in list_sounds(folder, fewest_classes=1).clips:
-            for heard in zip(*(one.listen(one.open(file.path)) for one in listeners), strict=True):
+            for embedded in zip(*(one.listen(one.open(file.path)) for one in listeners), strict=True):
                 maps = {
-                    name: np.concatenate([one.maps[name] for one in heard], axis=-1)[..., : settings.channels]
+                    name: np.concatenate([one.maps[name] for one in embedded], axis=-1)[
+                        ..., : settings.channels
+                    ]
                     for name in ("square", "time", "frequency")
                 }
                 for view in VIEWS:
-                    places = find_places(view, maps, heard[0].frames)
+                    places = find_places(view, maps, embedded[0].frames)
                     found[view].append(places.vectors)
         arrays |= {f"{part}_{view}": np.concatenate(vectors) for view, vectors in found.items()}
     np.savez(path, **arrays)

@@ -1,4 +1,4 @@
-"""Damaged sound files, opened by path and as open files: refused in one clear line, or heard as they are.
+"""Damaged sound files, opened by path and as open files: refused in one clear line, or read as they are.
 
     python benchmarks/fuzz/sounds.py --cases 100000 --seed 1 --jobs 2 --out FOLDER
 
@@ -62,7 +62,7 @@ RATES = (8000, 16000, 24000, 44100, 48000)
 
 
 @dataclass(frozen=True)
-class Heard:
+class Decoded:
     """What earmark makes of a file."""
 
     samples: np.ndarray
@@ -73,7 +73,7 @@ class Heard:
 
 
 def case(seed: int, index: int, folder: Path) -> Verdict:
-    """Write, damage, hear and judge one sound."""
+    """Write, damage, read and judge one sound."""
     draw = random.Random(f"{seed}:{index}")
     written = write(draw)
     damage = draw.choice(DAMAGES) if draw.random() > 0.03 else None
@@ -108,7 +108,7 @@ def write(draw: random.Random) -> Written:
     return Written(kind, coding, ending, rate, np.ascontiguousarray(decoded.T), content)
 
 
-def hear(sound: object) -> Heard:
+def decode(sound: object) -> Decoded:
     """All of a sound at its own rate."""
     opened = open_sound(sound, None, MODEL_RATE)
     blocks = [np.array(block) for block in opened.input_blocks()]
@@ -118,15 +118,15 @@ def hear(sound: object) -> Heard:
     at_model_rate = sum(block.shape[1] for block in opened.model_blocks())
     if at_model_rate != opened.samples:
         raise SilentError(f"says {opened.samples} samples at the model's rate and gives {at_model_rate}")
-    return Heard(samples, opened.input_rate, tuple(opened.warnings), tuple(opened.damage))
+    return Decoded(samples, opened.input_rate, tuple(opened.warnings), tuple(opened.damage))
 
 
 def _judge(written: Written, made: Damage, path: Path, where: str) -> Verdict:
-    answers: dict[str, Heard | Verdict] = {}
-    ways: dict[str, Callable[[], Heard]] = {
-        "path": lambda: hear(path),
+    answers: dict[str, Decoded | Verdict] = {}
+    ways: dict[str, Callable[[], Decoded]] = {
+        "path": lambda: decode(path),
         "open file": lambda: _opened(path),
-        "memory": lambda: hear(io.BytesIO(made.content)),
+        "memory": lambda: decode(io.BytesIO(made.content)),
     }
     for way, function in ways.items():
         try:
@@ -144,7 +144,7 @@ def _judge(written: Written, made: Damage, path: Path, where: str) -> Verdict:
         if isinstance(first, Verdict) != isinstance(other, Verdict):
             detail = next(one.detail for one in (first, other) if isinstance(one, Verdict))
             raise SilentError(f"path and {way} disagree: one refuses ({detail[-80:]})")
-        if isinstance(first, Heard) and isinstance(other, Heard) and not _same(first, other):
+        if isinstance(first, Decoded) and isinstance(other, Decoded) and not _same(first, other):
             raise SilentError(
                 f"path and {way} disagree: {first.samples.shape}, {len(first.warnings)} warnings and "
                 f"{other.samples.shape}, {len(other.warnings)} warnings"
@@ -157,12 +157,12 @@ def _judge(written: Written, made: Damage, path: Path, where: str) -> Verdict:
     return Verdict("ok", where=where)
 
 
-def _opened(path: Path) -> Heard:
+def _opened(path: Path) -> Decoded:
     with path.open("rb") as file:
-        return hear(file)
+        return decode(file)
 
 
-def _same(one: Heard, other: Heard) -> bool:
+def _same(one: Decoded, other: Decoded) -> bool:
     return (
         one.rate == other.rate
         and _equal(one.samples, other.samples)
@@ -170,35 +170,35 @@ def _same(one: Heard, other: Heard) -> bool:
     )
 
 
-def _compare(written: Written, made: Damage, heard: Heard) -> None:
-    """Raise SilentError where what is heard is not what the file holds, and no warning says so."""
-    if not np.isfinite(heard.samples).all():
+def _compare(written: Written, made: Damage, decoded: Decoded) -> None:
+    """Raise SilentError where what is read is not what the file holds, and no warning says so."""
+    if not np.isfinite(decoded.samples).all():
         raise SilentError("samples that are not finite")
-    for warning in heard.warnings:
+    for warning in decoded.warnings:
         if any(ord(one) < 32 for one in warning):
             raise SilentError(f"a warning with control characters: {warning!r}")
     expected = written.samples
-    told = heard.damage
+    told = decoded.damage
     if made.expect in ("same", "streamed", "longer") and told:
         raise SilentError(f"a false warning: {told[0]}")
     if told or made.expect == "anything":
         return
-    if heard.rate != written.rate or heard.samples.shape[0] != expected.shape[0]:
+    if decoded.rate != written.rate or decoded.samples.shape[0] != expected.shape[0]:
         if made.expect == "length":
             # A header may say another rate: nothing contradicts it.
             return
-        raise SilentError(f"another format is heard: {heard.rate} Hz, {heard.samples.shape[0]} channels")
+        raise SilentError(f"another format is read: {decoded.rate} Hz, {decoded.samples.shape[0]} channels")
     least = expected.shape[1] * (2 if made.expect == "twice" else 1)
-    if heard.samples.shape[1] < least - made.slack:
-        raise SilentError(f"{made.expect}: {heard.samples.shape[1]} of {least} samples, and no warning")
+    if decoded.samples.shape[1] < least - made.slack:
+        raise SilentError(f"{made.expect}: {decoded.samples.shape[1]} of {least} samples, and no warning")
     if made.expect in ("same", "streamed", "whole"):
-        if heard.samples.shape != expected.shape:
+        if decoded.samples.shape != expected.shape:
             raise SilentError(
-                f"{heard.samples.shape[1]} samples instead of {expected.shape[1]}, and no warning"
+                f"{decoded.samples.shape[1]} samples instead of {expected.shape[1]}, and no warning"
             )
         # What follows the last frame of an MP3 may change what a decoder makes of that.
         sure = expected.shape[1] - (2 * 1152 if written.kind == "MP3" else 0)
-        if not _equal(heard.samples[:, :sure], expected[:, :sure]):
+        if not _equal(decoded.samples[:, :sure], expected[:, :sure]):
             raise SilentError("other samples than were written, and no warning")
 
 
@@ -210,7 +210,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 def main() -> int:
     """Run."""
     settings = harness.asked()
-    return harness.main("sounds", case, settings, lambda: hear(io.BytesIO(write(random.Random(0)).content)))
+    return harness.main("sounds", case, settings, lambda: decode(io.BytesIO(write(random.Random(0)).content)))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ SECONDS = 1.5
 RATIO_DB = (10.0, 30.0)
 BABBLE_DB = (-4.0, 4.0)
 LONGEST_S = 0.6
-# Ends of a word that are this far below its loudest frame are cut: nobody hears them behind the noise.
+# Ends of a word that are this far below its loudest frame are cut: they are inaudible behind the noise.
 FLOOR_DB = 20.0
 
 

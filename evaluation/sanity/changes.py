@@ -1,4 +1,4 @@
-"""What is changed for a check: a sound, hardly to be heard; the weights of a bundle, layer by layer.
+"""What is changed for a check: a sound, hardly audibly; the weights of a bundle, layer by layer.
 
 Changes of a sound should hardly change an explanation. Of weights (Adebayo et al. 2018, cascading
 randomisation) the values are shuffled among themselves: the layer knows nothing any more, and what it gives
@@ -48,7 +48,7 @@ def _gain(sound: FloatArray, _rate: int, _random: np.random.Generator) -> FloatA
 
 
 def _noise(sound: FloatArray, _rate: int, random: np.random.Generator) -> FloatArray:
-    """White noise 40 dB below the sound, at the edge of hearing beside it."""
+    """White noise 40 dB below the sound, barely audible beside it."""
     level = float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))) * 0.01
     return (sound + level * random.standard_normal(len(sound))).astype(np.float32)
 

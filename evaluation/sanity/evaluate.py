@@ -2,7 +2,7 @@
 
 What has to change a mask: a classifier whose weights are shuffled, layer by layer from its output; labels
 that were shuffled before training; the decoder's own weights. What must not: level, a shift, noise that is
-hardly heard, another rate, codecs. Between: another seed. How alike the masks of two unrelated clips are
+hardly audible, another rate, codecs. Between: another seed. How alike the masks of two unrelated clips are
 anyway is the row to compare with.
 """
 
