@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 # A joiner and a non-joiner belong to the spelling of words and to emoji.
 _JOINERS = frozenset("\u200c\u200d")
@@ -34,6 +35,14 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A question after the known name that is most like `name`; `otherwise` where none is."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def _shown(one: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import os
 import posixpath
 
 from ..errors import DataError
+from ..printable import nearest
 from ..runtime.detections.tables.parquet import require_parquet
 from .storage import is_url, read_bytes
 
@@ -77,7 +77,5 @@ def _from_parquet(name: str, data: bytes, column: str) -> list[object]:
 
 def _check_column(name: str, columns: list[str], column: str) -> None:
     if column not in columns:
-        near = difflib.get_close_matches(column, columns, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        listed = ", ".join(columns) or "none"
-        raise DataError(f"{name}: has no column {column!r}; it has {listed}{hint}")
+        listed, hint = ", ".join(columns) or "none", nearest(column, columns)
+        raise DataError(f"{name}: has no column {column!r}; it has {listed}{hint and f'; {hint}'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,7 @@ class Search:
             warned.update(detection.warnings)
             rows.append(row_of(detection, file, began=began, site=site))
 
-        with _opened(file) as sound:
+        with fetched(file) if is_url(file) else nullcontext(file) as sound:
             began = recorded_at(sound.path if isinstance(sound, Sound) else sound)
             answer = explainer.detect(
                 sound, on_detection=take, progress=lambda done_s, _: beat(done_s), **self.options
@@ -154,16 +154,6 @@ class Search:
             warnings=(*answer.warnings, *(f"{line} (detections: {count})" for line, count in warned.items())),
         )
         return Searched(recording, rows, list(_windows(answer.windows, file, self.top)) if self.top else ())
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[Sound | str]:
-    """What `detect` opens: the path itself, or a copy of what lies behind a URL."""
-    if not is_url(file):
-        yield file
-        return
-    with fetched(file) as sound:
-        yield sound
 
 
 def _windows(windows: WindowScores, file: str, top: int) -> Iterator[WindowRow]:

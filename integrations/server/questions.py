@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from functools import cache
@@ -12,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from ...errors import MethodError
-from ...printable import first_line
+from ...printable import first_line, nearest
 from ...runtime.bundle.manifest import Aggregation, LevelOver
 from ...runtime.explaining.request import ExplainOptions
 from ...runtime.registry import METHODS
@@ -136,8 +135,7 @@ def question_of(kind: type[Asked], given: Iterable[tuple[str, str]]) -> Asked:
     values: dict[str, Any] = {}
     for name, text in given:
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(fields)}"
+            hint = nearest(name, fields, f"there are {', '.join(fields)}")
             raise MethodError(f"there is no parameter {name!r}; {hint}")
         if repeatable(kind, name):
             values.setdefault(name, []).append(text)

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from ...errors import MethodError
+from ...printable import nearest
 from ..bundle.manifest import Aggregation, LevelOver
 from ..document import ExplainSettings, Origin
 from ..engine import Engine
@@ -121,10 +122,7 @@ def refuse_unknown(function: str, given: Iterable[str], known: Collection[str]) 
     """Raises TypeError for the first option that a function does not have, with the nearest that it has."""
     for name in given:
         if name not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            hint = nearest(name, known, f"it takes {', '.join(known)}")
             raise TypeError(f"{function}() has no option {name!r}; {hint}")
 
 

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import get_args
+from typing import Annotated
 
 import msgspec
 
+from ...bounds import check_values
 from ...errors import MethodError
 from ..bundle.manifest import Aggregation, LevelOver
 from ..values.arrays import FloatArray
@@ -109,24 +110,14 @@ class Windowing(msgspec.Struct, frozen=True):
     state: what a recurrent classifier begins with, [1, S], where the sound is a part of another
     """
 
-    hop_s: float | None = None
+    hop_s: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     aggregate: Aggregation | None = None
     level: LevelOver | None = None
     divisor: float | None = None
     state: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        hop = self.hop_s
-        if hop is not None and (
-            isinstance(hop, bool) or not isinstance(hop, (int, float)) or not 0.0 < hop < float("inf")
-        ):
-            raise MethodError(f"hop_s is {hop!r}: give seconds above 0")
-        for name, value, choices in (
-            ("aggregate", self.aggregate, get_args(Aggregation)),
-            ("level", self.level, get_args(LevelOver)),
-        ):
-            if value is not None and value not in choices:
-                raise MethodError(f"{name} is {value!r}: choose {', '.join(choices[:-1])} or {choices[-1]}")
+        check_values(self, MethodError)
 
 
 class Clock:

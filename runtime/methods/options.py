@@ -11,6 +11,7 @@ import numpy as np
 
 from ...bounds import check_values
 from ...errors import MethodError
+from ...printable import nearest
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class MethodOptions:
     @classmethod
     def of(cls, given: Mapping[str, Any], method: str) -> Self:
         """The options of a method from values by name. Raises MethodError where one does not exist or fit."""
-        refuse_unknown(method, given, [field.name for field in fields(cls)])
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise MethodError(f"{method}: {unknown('option', name, known)}")
         try:
             return cls(**given)
         except MethodError as error:
@@ -56,12 +60,8 @@ def _plain(value: object) -> object:
 
 def unknown(what: str, name: object, known: Sequence[str]) -> MethodError:
     """The error for a name that does not exist: the nearest that does, and all there are."""
-    import difflib
-
-    near = difflib.get_close_matches(str(name), known, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
     there = f"the {what}s are {', '.join(known)}" if known else "it has none"
-    return MethodError(f"there is no {what} {name!r}; {guess}{there}")
+    return MethodError(f"there is no {what} {name!r}; {f'{nearest(str(name), known)} {there}'.strip()}")
 
 
 def whole_number(name: str, value: object, least: int) -> int:
@@ -69,10 +69,3 @@ def whole_number(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise MethodError(f"{name} is {value!r}: give a whole number from {least} on")
     return int(value)
-
-
-def refuse_unknown(method: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise MethodError where an option of the method does not exist."""
-    for name in options:
-        if name not in known:
-            raise MethodError(f"{method}: {unknown('option', name, known)}")

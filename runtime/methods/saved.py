@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from ...errors import DataError, MethodError
-from ...printable import first_line
+from ...errors import AudioError, DataError, MethodError
+from ..audio.stretch import read_stretch
 from ..values.arrays import FloatArray
 
 # The formats that `save` writes.
@@ -70,13 +71,8 @@ def read_saved(path: Path, most: int) -> tuple[FloatArray, int]:
 
     Raises DataError where it cannot be read, or holds more than `most` values.
     """
-    import soundfile
-
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames * file.channels > most:
-                raise DataError(f"{path}: holds more sound than this result has")
-            sound: FloatArray = file.read(dtype="float32", always_2d=True).T
-            return sound, int(file.samplerate)
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
+        sound, rate, _ = read_stretch(path, 0.0, math.inf, most)
+    except AudioError as error:
+        raise DataError(str(error)) from error
+    return sound, rate

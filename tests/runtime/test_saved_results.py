@@ -199,7 +199,7 @@ def test_no_path_comes_from_the_file(saved, tmp_path):
 
 def test_sound_of_another_length_is_refused(saved, tmp_path):
     folder = _changed(saved, tmp_path / "a")
-    for length, said in ((10, "is not the sound of this result"), (10 * RATE, "holds more sound")):
+    for length, said in ((10, "is not the sound of this result"), (10 * RATE, "is longer than may be read")):
         soundfile.write(folder / "kept.wav", np.zeros((length, 2)), RATE)
         with pytest.raises(earmark.DataError, match=said):
             _ = earmark.Result.load(folder).mask.audio

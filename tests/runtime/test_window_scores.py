@@ -113,12 +113,12 @@ def test_a_bound_holds_for_the_sound_and_its_windows(shipped, sound):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"hop_s": 0}, "hop_s is 0: give seconds above 0"),
-        ({"hop_s": float("nan")}, "hop_s is nan: give seconds above 0"),
+        ({"hop_s": 0}, "hop_s is 0: give a number above 0"),
+        ({"hop_s": float("nan")}, "hop_s is nan: give a number above 0"),
         ({"hop_s": 2.5}, "windows of 2 s would leave gaps"),
         ({"hop_s": 1.7e308}, r"hop_s is 1.7e\+308: windows of 2 s would leave gaps"),
-        ({"aggregate": "median"}, "aggregate is 'median': choose mean, max or lme"),
-        ({"level": "loud"}, "level is 'loud': choose window, recording or none"),
+        ({"aggregate": "median"}, "aggregate is 'median': give one of mean, max, lme"),
+        ({"level": "loud"}, "level is 'loud': give one of window, recording, none"),
         ({"timeout_s": 0}, "timeout_s is 0: give seconds above 0"),
         ({"cancel": True}, "cancel is True: give a function"),
     ],

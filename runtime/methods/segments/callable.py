@@ -220,7 +220,7 @@ def result_of(
         calls=result.calls,
         seconds=result.own_seconds,
         scoring_seconds=result.scoring_seconds,
-        surrogate=surrogate_of(settings),
+        surrogate="forest" if settings.forest else settings.surrogate,
         fill=settings.fill,
         axis=settings.axis,
         seed=seed,
@@ -248,11 +248,6 @@ def pairs_of(result: SearchResult, offset_s: float = 0.0) -> tuple[SegmentPair, 
         SegmentPair(**{**vars(one), "first": span(one.first), "second": span(one.second)})
         for one in result.pairs
     )
-
-
-def surrogate_of(settings: SegmentSettings) -> str:
-    """The surrogate that ran: the preset's default is the forest."""
-    return "forest" if settings.preset and settings.surrogate == "smooth" else settings.surrogate
 
 
 def warnings_of(result: SearchResult) -> tuple[str, ...]:

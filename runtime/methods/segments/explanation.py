@@ -35,7 +35,7 @@ from ...inference.window import Window
 from ...values.arrays import FloatArray, Values
 from ..protocol import Context, Sound
 from .answers import LOG_ODDS, VALUES
-from .callable import pairs_of, prior_of, result_of, surrogate_of, warnings_of
+from .callable import pairs_of, prior_of, result_of, warnings_of
 from .expectation import expected_of
 from .grid import SegmentGrid, fits
 from .result import COLUMNS, SegmentsResult
@@ -213,7 +213,7 @@ class SegmentsExplanation:
             calls=sum(one.calls for one in looked),
             seconds=sum(one.own_seconds for one in looked),
             scoring_seconds=sum(one.scoring_seconds for one in looked),
-            surrogate=surrogate_of(settings),
+            surrogate="forest" if settings.forest else settings.surrogate,
             fill=settings.fill,
             axis=settings.axis,
             seed=self._context.seed,

@@ -160,7 +160,7 @@ def _reference(
         distances.append(distances_of(waveform, sounds))
         values.append(asked(sounds))
     answers = np.concatenate(values)
-    surrogate = "forest" if settings.surrogate == "smooth" else settings.surrogate
+    surrogate = "forest" if settings.forest else settings.surrogate
     fit = fit_reference(surrogate, masks[: len(answers)], answers, np.concatenate(distances), seed)
     return fit, float(answers[0]), asked.answers.constant(answers)
 
