@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import resources
 from typing import Annotated
 
 import msgspec
@@ -19,14 +20,16 @@ from starlette.types import ASGIApp
 from ...printable import printable
 from ...runtime.explainer import engine_of
 from ...runtime.methods.loading import all_methods
+from ...runtime.report.page import live_page
 from ...version import __version__
 from .access import Access
 from .openapi import openapi
-from .page import page
 from .questions import DetectQuestion, ExplainQuestion
 from .refusals import Refused, json_response
 from .service import Service
 from .settings import THREADS
+
+_FOOTER = "Made by earmark. Sounds go to the server of this page alone, which keeps none."
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -105,7 +108,8 @@ class _Endpoints:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._page = page()
+        backend = (resources.files(__package__) / "page" / "backend.js").read_text(encoding="utf-8")
+        self._page = live_page("earmark", backend, footer=_FOOTER, allowed={"connect-src": "'self'"})
         engine = engine_of(service.explainer)
         manifest, settings = engine.manifest, service.settings
         about = About(

@@ -13,7 +13,10 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import BinaryIO
+from itertools import islice
+
+from .containers.bytes import SoundBytes
+from .containers.chunks import walk
 
 # Metadata is small; a chunk of another size is not looked into.
 _MOST_BYTES = 1 << 20
@@ -77,7 +80,7 @@ def _in_metadata(path: str | os.PathLike[str]) -> Iterator[datetime | None]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             kind = file.read(12)[:4]
-            held = dict(_chunks(file)) if kind in _RIFF else {}
+            held = dict(_chunks(SoundBytes(file, ""))) if kind in _RIFF else {}
         comment = _comment(path) if kind in _COMMENTED else _info_comment(held.get(b"LIST", b""))
     except (OSError, ValueError):
         return
@@ -89,25 +92,21 @@ def _in_metadata(path: str | os.PathLike[str]) -> Iterator[datetime | None]:
         yield _bext(held[b"bext"])
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content of each chunk of metadata in a RIFF file that stands behind its first 12 bytes."""
-    place, long = 12, 0
-    size = file.seek(0, os.SEEK_END)
-    for _ in range(_MOST_CHUNKS):
-        file.seek(place)
-        head = file.read(8)
-        if len(head) < 8 or place > size:
-            return
+def _chunks(data: SoundBytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each chunk of metadata in a RIFF file."""
+    long = 0
+
+    def read(head: bytes) -> tuple[bytes, int]:
         name, length = head[:4], int.from_bytes(head[4:], "little")
+        return name, long if name == b"data" and length == 2**32 - 1 else length
+
+    for name, place, length in islice(walk(data, 12, read, 8), _MOST_CHUNKS):
         if name == b"ds64":
-            long = int.from_bytes(file.read(16)[8:], "little")
-        elif name == b"data" and length == 2**32 - 1:
-            length = long
+            long = int.from_bytes(data.at(place, 16)[8:], "little")
         elif name in _WANTED and length <= _MOST_BYTES:
-            content = file.read(length)
+            content = data.at(place, length)
             if name != b"LIST" or content.startswith(b"INFO"):
                 yield name, content
-        place += 8 + length + (length & 1)
 
 
 def _info_comment(content: bytes) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +14,7 @@ from ...errors import DataError, WriteError
 from ...printable import first_line
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming
+from ...prototypes_index.facts import SchemaVersion
 from ..document import SCHEMA_VERSION, DetectionsDict
 from ..methods.saving import write_new
 from ..result_files.arrays import read_arrays, write_arrays
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 RECORD, WINDOWS, EXPLANATIONS = "detections.json", "windows.npz", "explanations"
 # Of 100 hours with explanations.
 _MOST_RECORD_BYTES = 1 << 30
+
+
+class StoredDetections(DetectionsDict):
+    """detections.json: the record, and the labels of the windows' scores."""
+
+    labels: list[str]
 
 
 def write_folder(
@@ -40,7 +47,7 @@ def write_folder(
     with naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with staged(target) as made:
-        whole = {**document, "labels": list(windows.labels)}
+        whole: StoredDetections = {**document, "labels": list(windows.labels)}
         text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
         write_new(made / RECORD, lambda file: file.write(text.encode(errors="backslashreplace")))
         write_new(
@@ -61,15 +68,16 @@ def read_folder(folder: Path) -> tuple[DetectionsDict, WindowScores]:
     try:
         if path.stat().st_size > _MOST_RECORD_BYTES:
             raise DataError(f"{path}: is too large for detections")
-        document: dict[str, Any] = json.loads(path.read_bytes())
-        if document["schema_version"] > SCHEMA_VERSION:
+        content = json.loads(path.read_bytes())
+        if msgspec.convert(content, SchemaVersion).schema_version > SCHEMA_VERSION:
             raise DataError(f"{path}: was written by a newer earmark; read it with that")
-        labels = tuple(msgspec.convert(document["labels"], list[str]))
+        document = msgspec.convert(content, StoredDetections)
+        labels = tuple(document["labels"])
         _, arrays = read_arrays(folder / WINDOWS)
         start_s, end_s, scores = arrays["start_s"], arrays["end_s"], arrays["scores"]
         if start_s.shape != end_s.shape or scores.shape != (len(start_s), len(labels)):
             raise ValueError(f"scores {list(scores.shape)} of {len(labels)} labels")
-        return msgspec.convert(document, DetectionsDict), WindowScores(labels, start_s, end_s, scores)
+        return document, WindowScores(labels, start_s, end_s, scores)
     except DataError:
         raise
     except OSError as error:

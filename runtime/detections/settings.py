@@ -85,7 +85,7 @@ class DetectionSettings:
 
     min_score: Thresholds | str | Path = MIN_SCORE
     leave_score: Thresholds | None = None
-    labels: tuple[str, ...] | None = None
+    labels: Sequence[str] | None = None
     smooth_s: float = 0.0
     merge_gap_s: float = 0.0
     min_s: float = 0.0
@@ -168,9 +168,8 @@ class DetectionSettings:
     def of(cls, asked: DetectOptions, request: Request) -> Self:
         """From what a user gave. Raises SettingsError."""
         windowing = request.windowing
-        given: dict[str, Any] = {**asked}
         return cls(
-            **given,
+            **asked,
             hop_s=windowing.hop_s,
             aggregate=windowing.aggregate,
             level=windowing.level,
