@@ -12,7 +12,7 @@ import base64
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -119,21 +119,17 @@ class ReportWriter:
             values=self._values,
         )
         script, style = _file(*_REPORT), _file("report.css")
+        self._spool.seek(0)
         stream = _template("report.html").stream(
             title=printable(self._title),
             policy=_policy(script, style),
             script=script,
             style=style,
-            items=self._items(),
+            items=(line.decode().rstrip("\n") for line in self._spool),
             index=script_json(index),
         )
         for text in stream:
             file.write(text.encode())
-
-    def _items(self) -> Iterator[str]:
-        self._spool.seek(0)
-        for line in self._spool:
-            yield line.decode().rstrip("\n")
 
 
 def notebook_frame(page_of: Callable[[int], ReportWriter], title: str) -> str | None:

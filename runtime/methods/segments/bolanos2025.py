@@ -74,17 +74,13 @@ def fit_reference(surrogate: str, masks: Masks, values: Values, distances: Value
     R^2 is that of the fit itself, for the forest out of bag: the reference reports none.
     """
     if surrogate == "forest":
-        return _forest(masks, values, distances, seed)
+        importance, spread, r2 = fitted_forest(masks, values, seed, distances)
+        return Fit(importance, importance, spread, r2, signed=False)
     if surrogate == "kernel_shap":
         return _shap(masks, values)
     design = np.column_stack([np.ones(len(masks)), masks])
     weights = np.linalg.lstsq(design, values, rcond=None)[0]
     return _linear(np.asarray(weights[1:], np.float64), values, np.asarray(design @ weights, np.float64))
-
-
-def _forest(masks: Masks, values: Values, distances: Values, seed: int) -> Fit:
-    importance, spread, r2 = fitted_forest(masks, values, seed, distances)
-    return Fit(importance, importance, spread, r2, signed=False)
 
 
 @fork_waits

@@ -99,7 +99,7 @@ class SegmentsExplanation:
         if self._sound.windows == 1:
             result = self._search(self._held[0], settings, 0, 1)
             return result_of(result, settings, seed, value=self._values)
-        shares = self._shares()
+        shares = shares_of(np.array(self._scores), self._context.aggregate)
         sizes = np.abs(shares)
         noticeable = sizes >= NOTICEABLE * float(sizes.max())
         chosen = sorted((one for one in self._held if noticeable[-one.number]), key=lambda one: -one.number)
@@ -137,9 +137,6 @@ class SegmentsExplanation:
             return None
         grid = SegmentGrid.of(real, manifest.sample_rate, settings)
         return expected_of(mask, manifest.analysis.hop, grid)
-
-    def _shares(self) -> Values:
-        return shares_of(np.array(self._scores), self._context.aggregate)
 
     def _most(self, samples: int) -> int:
         """How many windows of `samples` samples can be looked into."""

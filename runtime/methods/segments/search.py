@@ -192,7 +192,7 @@ class _MaskSearch:
         # At how many calls the partition is next split.
         parts = 1 + math.ceil(math.log(stretches / pieces) / math.log(_PARTS) - 1e-9)
         self._levels = [settings.calls * level // parts for level in range(1, parts)]
-        self._masks = np.zeros((0, self._count()), np.bool_)
+        self._masks = np.zeros((0, pieces * grid.shape[1]), np.bool_)
         self._values = np.zeros(0)
 
     @property
@@ -217,9 +217,6 @@ class _MaskSearch:
         lengths = np.diff(self.borders)
         summed = np.add.reduceat(self._expected.reshape(-1, self._grid.shape[1]), self.borders[:-1], axis=0)
         return np.asarray(summed / lengths[:, None]).reshape(-1)
-
-    def _count(self) -> int:
-        return (len(self.borders) - 1) * self._grid.shape[1]
 
     def rounds(self, seed: int, stopped: Callable[[], bool]) -> Fit:
         """Ask round by round, up to the budget or until stopped."""
