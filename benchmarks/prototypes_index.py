@@ -10,8 +10,9 @@ mixed with up to 30 % of another, as sounds overlap. Queries are embeddings of t
 they are, two a view as an explanation asks; processor time is what they take where nothing else runs.
 Written as `earmark index` writes: the same writer. With --keep what was built stays and is not built again.
 
-Recall@10 counts neighbours within 1e-3 of the tenth's similarity, over 200 queries a view, against all
-stored vectors. Memory is what the process holds itself (anonymous, the benchmark's own arrays among it);
+Recall@10 counts neighbours within 1e-3 of the tenth's similarity, over 200 queries a view (some asked again
+where there are fewer), against all stored vectors.
+Memory is what the process holds itself (anonymous, the benchmark's own arrays among it);
 mapped files are the system's. --random takes vectors without any structure instead, the worst there is.
 """
 
@@ -224,7 +225,8 @@ def search(settings: Settings) -> Search:
     queries = {}
     for view in VIEWS:
         held_out = normalise(real[f"held_out_{view}"])
-        queries[view] = held_out[random.choice(len(held_out), QUERIES, replace=False)]
+        few = len(held_out) < QUERIES
+        queries[view] = held_out[random.choice(len(held_out), QUERIES, replace=few)]
     start = time.perf_counter()
     for view in VIEWS:
         generations[view].search(view, queries[view][:2], 5)
