@@ -135,7 +135,6 @@ def data(
         tell(f"next: earmark train classifier {out / 'train'} -o RUN {DATASETS[name].training}")
 
 
-def _by_part(train: Asked | None, tune: Asked | None, test: Asked | None) -> dict[str, Asked]:
-    """What is asked of the three parts, of those of which it is."""
-    asked = {"train": train, "tune": tune, "test": test}
-    return {part: one for part, one in asked.items() if one is not None}
+def _by_part(*asked: Asked | None) -> dict[str, Asked]:
+    """What is asked of train, tune and test, of those of which it is."""
+    return {part: one for part, one in zip(("train", "tune", "test"), asked, strict=True) if one is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,6 @@ from .request_options import MethodCommand, method_settings, window_options, win
 if TYPE_CHECKING:
     from ..runtime.audio.writing import SoundFormat
     from ..runtime.bundle.manifest import Manifest
-    from ..runtime.document import Origin
     from ..runtime.engine import Engine
 
 _FORMATS = ("csv", "raven", "audacity", "birdnet", "jsonl", "parquet")
@@ -223,17 +222,19 @@ def detect(
         on_engine = EngineRun(engine, parts, opened.manifest, workers, stuck_after, fail_fast)
         failed = on_engine.over(recordings_of(found.items, manifest, column), resume=resume)
     else:
+        from ..runtime.detections.settings import parted, settled
         from .detection_run import Run, into_folder, onto_stdout
         from .detection_work import DetectionWork
 
         kind = cast("SoundFormat", clip_format) if clips else None
         folder = None if output is None else Path(output)
+        settings, request = settled(opened, *parted(options))
         with ExitStack() as stack:
             work = DetectionWork(
                 opened.bundle.path,
                 device,
                 options,
-                _origin(opened, options),
+                settings.origin(opened, request),
                 folder,
                 kind,
                 documents=as_json or as_jsonl,
@@ -282,14 +283,6 @@ def _refuse_pairs(output: Path | str | None, engine: str | None, *, as_json: boo
         refuse_given("goes without -o: in a folder, --format jsonl writes JSON", "as_json", "as_jsonl")
     if not click.get_current_context().params["clips"]:
         refuse_given("goes with --clips", "clip_format")
-
-
-def _origin(engine: Engine, options: Mapping[str, Any]) -> Origin:
-    """What is asked, for the records of failures."""
-    from ..runtime.detections.settings import parted, settled
-
-    settings, request = settled(engine, *parted(options))
-    return settings.origin(engine, request)
 
 
 def _options(engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
