@@ -26,6 +26,8 @@ _BATCH = 4
 # SmoothGrad's noise, as a share of the range of X (Smilkov et al. 2017 recommend 10 to 20 %).
 NOISE = 0.15
 
+_Logits = Callable[[torch.Tensor], torch.Tensor]
+
 
 class Attributions:
     """One attribution method over one source: callable (stft [T, F, 2], target) -> [T, F], >= 0.
@@ -56,10 +58,10 @@ class Attributions:
             )
         self.name = method
         self._source, self._seed = source, seed
-        self._compute = METHODS[method]
-        if method not in _WITHOUT_CAPTUM:
+        self._gradient = _GRADIENTS.get(method)
+        if self._gradient is not None:
             _captum()
-        self._tap = _map_tap(source) if method in _WITHOUT_CAPTUM else None
+        self._tap = "" if self._gradient is not None else _map_tap(source)
 
     def __call__(self, stft: FloatArray, target: int) -> FloatArray:
         """Importance [T, F] float32, >= 0, of every cell of `stft` [T, F, 2] for the class index `target`.
@@ -80,7 +82,11 @@ class Attributions:
         with _seeded(self._seed), torch.enable_grad(), warnings.catch_warnings():
             # captum warns of what it then does by itself (inputs that must require gradients).
             warnings.simplefilter("ignore")
-            output = self._compute(self, spectrum, target)
+            if self._gradient is not None:
+                x, logits = self._entered(spectrum)
+                output: torch.Tensor = self._gradient(logits, x, target)[0]
+            else:
+                output = self._gradcam(spectrum, target)
         return output.detach().cpu().numpy().astype(np.float32)
 
     def _check(self, stft: FloatArray, target: int) -> None:
@@ -94,7 +100,7 @@ class Attributions:
                 f"{self._source.name}: class {target} of {len(self._source.labels)}; count from 0"
             )
 
-    def _entered(self, spectrum: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    def _entered(self, spectrum: torch.Tensor) -> tuple[torch.Tensor, _Logits]:
         """X [1, T, F], and X' [B, T, F] -> logits [B, K] with the phase of `spectrum` [T, F, 2]."""
         amplitude = torch.linalg.vector_norm(spectrum, dim=-1)
         silent = amplitude == 0
@@ -110,52 +116,9 @@ class Attributions:
 
         return torch.log1p(amplitude).unsqueeze(0).requires_grad_(), logits
 
-    def _saliency(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
-        log_amplitude, logits = self._entered(spectrum)
-        output: torch.Tensor = _captum().Saliency(logits).attribute(log_amplitude, target=target, abs=False)
-        return output[0]
-
-    def _integrated_gradients(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
-        log_amplitude, logits = self._entered(spectrum)
-        output: torch.Tensor = (
-            _captum()
-            .IntegratedGradients(logits)
-            .attribute(log_amplitude, target=target, n_steps=_POINTS, internal_batch_size=_BATCH)
-        )
-        return output[0]
-
-    def _smoothgrad(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
-        captum = _captum()
-        log_amplitude, logits = self._entered(spectrum)
-        spread = max(float(log_amplitude.max() - log_amplitude.min()) * NOISE, 1e-6)
-        output: torch.Tensor = captum.NoiseTunnel(captum.Saliency(logits)).attribute(
-            log_amplitude,
-            nt_type="smoothgrad",
-            nt_samples=_POINTS,
-            nt_samples_batch_size=_BATCH,
-            stdevs=spread,
-            target=target,
-            abs=False,
-        )
-        return output[0]
-
-    def _shap(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
-        log_amplitude, logits = self._entered(spectrum)
-        mean = log_amplitude.detach().mean(dim=1, keepdim=True).expand_as(log_amplitude)
-        baselines = torch.cat([torch.zeros_like(mean), mean])
-        explainer = _captum().GradientShap(logits)
-        total = torch.zeros_like(log_amplitude)
-        # captum puts all its samples into one batch; the mean of small batches is the same estimator.
-        for _ in range(_POINTS // _BATCH):
-            total = total + explainer.attribute(
-                log_amplitude, baselines=baselines, n_samples=_BATCH, target=target
-            )
-        return total.detach()[0] / (_POINTS // _BATCH)
-
     def _gradcam(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
-        spectrum = spectrum.unsqueeze(0).requires_grad_()
-        answers = self._source.classifier(spectrum)
-        tap = answers[1 + list(self._source.taps).index(str(self._tap))]
+        answers = self._source.classifier(spectrum.unsqueeze(0).requires_grad_())
+        tap = answers[1 + list(self._source.taps).index(self._tap)]
         (gradient,) = torch.autograd.grad(answers[0][0, target], tap, allow_unused=True)
         if gradient is None:
             raise SourceError(
@@ -163,11 +126,9 @@ class Attributions:
                 "gradient there"
             )
         weight = gradient.mean(dim=(2, 3), keepdim=True)
-        cam = torch.relu((weight * tap).sum(dim=1))[0].detach()
-        return self._spread(cam, spectrum.shape[1])
-
-    def _gradcam_energy(self, spectrum: torch.Tensor, target: int) -> torch.Tensor:
-        return self._gradcam(spectrum, target) * torch.log1p(torch.linalg.vector_norm(spectrum, dim=-1))
+        cam = self._spread(torch.relu((weight * tap).sum(dim=1))[0].detach(), len(spectrum))
+        energy = self.name == "gradcam_energy"
+        return cam * torch.log1p(torch.linalg.vector_norm(spectrum, dim=-1)) if energy else cam
 
     def _spread(self, cells: torch.Tensor, frames: int) -> torch.Tensor:
         """Cells [T', F'] of the feature map -> [T, F], linear between the cells' centres in s and Hz."""
@@ -189,19 +150,49 @@ class Attributions:
         return along[0] @ cells @ along[1].T
 
 
-_Compute = Callable[[Attributions, torch.Tensor, int], torch.Tensor]
+def _saliency(logits: _Logits, x: torch.Tensor, target: int) -> Any:
+    return _captum().Saliency(logits).attribute(x, target=target, abs=False)
 
-# Every method by name: (self, spectrum [T, F, 2], target) -> signed [T, F].
-METHODS: dict[str, _Compute] = {
-    "saliency": Attributions._saliency,
-    "integrated_gradients": Attributions._integrated_gradients,
-    "smoothgrad": Attributions._smoothgrad,
-    "gradcam": Attributions._gradcam,
-    "gradcam_energy": Attributions._gradcam_energy,
-    "shap": Attributions._shap,
+
+def _integrated_gradients(logits: _Logits, x: torch.Tensor, target: int) -> Any:
+    path = _captum().IntegratedGradients(logits)
+    return path.attribute(x, target=target, n_steps=_POINTS, internal_batch_size=_BATCH)
+
+
+def _smoothgrad(logits: _Logits, x: torch.Tensor, target: int) -> Any:
+    return (
+        _captum()
+        .NoiseTunnel(_captum().Saliency(logits))
+        .attribute(
+            x,
+            nt_type="smoothgrad",
+            nt_samples=_POINTS,
+            nt_samples_batch_size=_BATCH,
+            stdevs=max(float(x.max() - x.min()) * NOISE, 1e-6),
+            target=target,
+            abs=False,
+        )
+    )
+
+
+def _shap(logits: _Logits, x: torch.Tensor, target: int) -> Any:
+    mean = x.detach().mean(dim=1, keepdim=True).expand_as(x)
+    given = {"baselines": torch.cat([torch.zeros_like(mean), mean]), "n_samples": _BATCH, "target": target}
+    explainer = _captum().GradientShap(logits)
+    # captum puts all its samples into one batch; the mean of small batches is the same estimator.
+    batches = [explainer.attribute(x, **given) for _ in range(_POINTS // _BATCH)]
+    return sum(batches) / len(batches)
+
+
+# By captum: (X' [B, T, F] -> logits [B, K], X [1, T, F], target) -> signed [1, T, F].
+_GRADIENTS = {
+    "saliency": _saliency,
+    "integrated_gradients": _integrated_gradients,
+    "smoothgrad": _smoothgrad,
+    "shap": _shap,
 }
+METHODS = ("saliency", "integrated_gradients", "smoothgrad", "gradcam", "gradcam_energy", "shap")
 _MAGNITUDE = frozenset({"saliency", "smoothgrad"})
-_WITHOUT_CAPTUM = frozenset({"gradcam", "gradcam_energy"})
 
 
 def _captum() -> Any:

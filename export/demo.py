@@ -75,7 +75,7 @@ def build(
     runs: keeps the run directory (and takes a finished one up again); a temporary one where None
     Raises DataError where `out` holds a bundle already.
     """
-    report = say or _silent
+    report = say or (lambda _: None)
     folder = Path(out)
     bundle = folder / "bundle"
     if bundle.exists():
@@ -107,7 +107,7 @@ def build(
         report("exporting")
         source = run_source.load(run)
         clips = [clip_of(label, 0, EXAMPLE_SEED).waveform for label in sorted(RECIPES)]
-        write_bundle(source, bundle, name=NAME, clips=clips, licence=LICENCE, attribution=ATTRIBUTION)
+        write_bundle(source, bundle, clips=clips)
         report("indexing")
         index_bundle(bundle, _prototypes(data, Path(temporary) / "prototypes"), audio=True)
         report("measuring how far masks are to be believed")
@@ -147,10 +147,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _silent(_: str) -> None:
-    """Nobody listens."""
 
 
 @click.command()

@@ -157,16 +157,9 @@ def purities(maps: FeatureMaps, view: View, rotation: Array, top: Strongest) -> 
     return purity_of
 
 
-def purity(
-    maps: FeatureMaps,
-    view: View,
-    rotation: Array,
-    count: int,
-    *,
-    block: int = BLOCK,
-) -> float:
+def purity(maps: FeatureMaps, view: View, rotation: Array, count: int) -> float:
     """Mean purity over every channel's top `count` clips, chosen anew for this U."""
-    top = strongest(maps, view, rotation, count, block=block)
+    top = strongest(maps, view, rotation, count)
     return float(np.nanmean(purities(maps, view, rotation, top)))
 
 

@@ -24,20 +24,16 @@ def finish(
     source: Exportable,
     stages: list[StageSpec],
     parity: Parity,
-    *,
-    name: str | None,
-    licence: str | None,
-    attribution: str | None,
 ) -> Manifest:
     """Write card and manifest beside all other files of the bundle in `folder`, and read it back.
 
-    None: as the source has it. Raises SourceError where readers would refuse the bundle.
+    Raises SourceError where readers would refuse the bundle.
     """
     # But for files, and the bundle_id, which is over files too.
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         bundle_id="-",
-        name=name or source.name,
+        name=source.name,
         task=source.task,
         labels=source.labels,
         sample_rate=source.sample_rate,
@@ -56,8 +52,8 @@ def finish(
         evaluation=dict(source.evaluation),
         versions={"earmark": __version__, **_versions(source.tools)},
         source=source.description,
-        licence=source.licence if licence is None else licence,
-        attribution=source.attribution if attribution is None else attribution,
+        licence=source.licence,
+        attribution=source.attribution,
     )
     with naming(folder / CARD):
         (folder / CARD).write_text(card(manifest, source.description), encoding="utf-8")

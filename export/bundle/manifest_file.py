@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import msgspec
 
 from ...errors import BundleError
 from ...prototypes_index.atomic import HIDDEN, write_whole
+from ...prototypes_index.hashing import sha256_of
 from ...prototypes_index.locks import locked
 from ...runtime.bundle.identity import identity
 from ...runtime.bundle.manifest import FileSpec, Manifest
@@ -43,9 +43,7 @@ def manifest_lock(bundle: Path | str, timeout: float = 60.0) -> Iterator[None]:
 
 def file_spec(path: Path) -> FileSpec:
     """Hash and size of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileSpec(sha256=digest, size=path.stat().st_size)
+    return FileSpec(sha256=sha256_of(path), size=path.stat().st_size)
 
 
 def describe_files(folder: Path, known: Mapping[str, FileSpec] | None = None) -> dict[str, FileSpec]:

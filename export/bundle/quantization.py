@@ -8,10 +8,8 @@ versions of them, as the methods will use it.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from ...runtime.bundle.parity import Int8Parity, LabelsAgreement, LogitsAgreemen
 from ...runtime.inference.onnx_runtime import import_onnxruntime
 from ...runtime.values.arrays import FloatArray
 from ..graphs.files import save_graph, stage_spec
+from ..graphs.quiet import without_log_warnings
 from ..source.exportable import Exportable
 from .clips import evenly, find_clips, read_clip
 from .int8_explanations import ExplanationsMeter, log_odds, loses
@@ -158,7 +157,7 @@ def _quantised(path: Path, fed: Iterator[dict[str, FloatArray]], name: str) -> o
         def get_next(self) -> dict[str, FloatArray] | None:
             return next(fed, None)
 
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch, without_log_warnings():
         plain, ready, final = (Path(scratch) / f"{part}.onnx" for part in ("plain", "ready", "made"))
         model = load_whole(path)
         # Taps would keep their layers from being fused.
@@ -320,14 +319,3 @@ def _check(source: Exportable, parity: Int8Parity) -> None:
             f"changes by {explained.ff_change.mean:.3f}, AD by {explained.ad_change.mean:.3f} (at most "
             f"{explained.limit:g} may be lost); nothing was written. Export without --int8"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser of onnxruntime warns on the root logger; errors still raise."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

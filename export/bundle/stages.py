@@ -24,8 +24,11 @@ class Stages:
 
     def run(self, stage: str, feeds: Feeds, outputs: Sequence[str] | None = None) -> Tensors:
         """Run a stage: feeds by name -> outputs (all, or those named) by name."""
-        session = self._sessions[stage]
-        wanted = list(outputs) if outputs is not None else [output.name for output in session.get_outputs()]
-        return dict(
-            zip(wanted, session.run(wanted, {name: on_host(one) for name, one in feeds.items()}), strict=True)
-        )
+        return answers(self._sessions[stage], feeds, outputs)
+
+
+def answers(session: Any, feeds: Feeds, outputs: Sequence[str] | None = None) -> Tensors:
+    """What a session of onnxruntime's gives, by name: all, or the outputs that are named."""
+    wanted = list(outputs) if outputs is not None else [output.name for output in session.get_outputs()]
+    given = session.run(wanted, {name: on_host(one) for name, one in feeds.items()})
+    return dict(zip(wanted, given, strict=True))

@@ -37,13 +37,8 @@ def building(target: Path, *, force: bool) -> Iterator[Path]:
     with staged(target) as folder:
         yield folder
         sync_tree(folder)
-        _publish(folder, target, force=force)
-
-
-def _publish(folder: Path, target: Path, *, force: bool) -> None:
-    """Let the finished folder take `target`'s place, in one step, when no other writer is at work in it."""
-    with manifest_lock(target) if (target / MANIFEST).is_file() else contextlib.nullcontext():
-        check_target(target, force=force)
-        with naming(target):
-            put_in_place(folder, target)
-    sync_folder(target.parent)
+        with manifest_lock(target) if (target / MANIFEST).is_file() else contextlib.nullcontext():
+            check_target(target, force=force)
+            with naming(target):
+                put_in_place(folder, target)
+        sync_folder(target.parent)

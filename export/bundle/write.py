@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ def write_bundle(
     """
     target = Path(out)
     check_target(target, force=force)
+    source = replace(
+        source,
+        name=name or source.name,
+        licence=source.licence if licence is None else licence,
+        attribution=source.attribution if attribution is None else attribution,
+    )
     _check_labels(source)
     calibrating = Calibration(calibration, source) if calibration is not None else None
     say = progress or (lambda _: None)
@@ -59,15 +66,7 @@ def write_bundle(
         if source.components is not None:
             with naming(folder / source.components.file):
                 np.savez(folder / source.components.file, **source.dictionary)  # type: ignore[arg-type]
-        return finish(
-            folder,
-            source,
-            stages,
-            Parity(fp32=fp32, int8=int8),
-            name=name,
-            licence=licence,
-            attribution=attribution,
-        )
+        return finish(folder, source, stages, Parity(fp32=fp32, int8=int8))
 
 
 def _check_labels(source: Exportable) -> None:

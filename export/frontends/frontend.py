@@ -18,6 +18,7 @@ from ...runtime.values.arrays import Array, FloatArray
 from ..graphs.files import OPSET, Dims, model_of
 from .description import Description, Layout
 from .graph import feature_nodes, row_nodes, stft_nodes, waveform_nodes
+from .matrices import numbers_of
 from .reference import features_of, patched_samples
 
 Join = Literal["mean", "max"]
@@ -162,7 +163,7 @@ class Described(Frontend):
             dims = ["batch", fixed or "length"]
             return frontend_model(graph, wave, "features", dims), dims
         built = feature_nodes(graph, description, stft_nodes(graph, stft, wave))
-        bins = feature_bins(description)
+        bins = numbers_of(description, stft).bins
         if description.patches is not None:
             dims = ["batch", "patches", description.patches.length, bins]
         else:
@@ -200,15 +201,6 @@ def from_description(description: Description, name: str = "a description") -> D
         join=None if patches is None else patches.join,
         stretch=stretch,
     )
-
-
-def feature_bins(description: Description) -> int:
-    """F of the features, also where the bands are a file's."""
-    if description.mfcc is None and description.mel is not None and description.mel.file is not None:
-        from .matrices import mel_matrix
-
-        return int(mel_matrix(description).shape[1])
-    return description.bins
 
 
 def frontend_model(graph: Nodes, tensor: str, name: str, dims: Dims) -> onnx.ModelProto:

@@ -7,21 +7,11 @@ float64 and held in float32.
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from ...runtime.bundle.nodes import Nodes
 from .description import Description, Frames, Log, Normalise, Patches, Stft
 from .matrices import Numbers, numbers_of, transform_kernel
-
-_TYPES = {
-    "float32": TensorProto.FLOAT,
-    "float16": TensorProto.FLOAT16,
-    "float64": TensorProto.DOUBLE,
-    "int8": TensorProto.INT8,
-    "uint8": TensorProto.UINT8,
-    "int16": TensorProto.INT16,
-    "int32": TensorProto.INT32,
-}
 
 
 def waveform_nodes(graph: Nodes, description: Description, wave: str) -> str:
@@ -210,4 +200,4 @@ def row_nodes(graph: Nodes, description: Description, features: str) -> str:
         x = graph.add("Round", graph.add("Div", x, graph.constant(output.scale)))
         x = graph.add("Add", x, graph.constant(output.zero_point))
         x = graph.add("Min", graph.add("Max", x, graph.constant(kind.min)), graph.constant(kind.max))
-    return graph.cast(x, _TYPES[output.dtype])
+    return graph.cast(x, int(helper.np_dtype_to_tensor_dtype(np.dtype(output.dtype))))

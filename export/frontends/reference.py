@@ -10,9 +10,6 @@ from ...runtime.values.arrays import Array, Values
 from .description import Description, Frames, Log, Normalise, Output, Patches, Samples, Stft
 from .matrices import Numbers, numbers_of, window_of
 
-# Names of the steps, in their order.
-STEPS = ("waveform", "stft", "spectrum", "mel", "log", "mfcc", "normalise", "frames", "patches", "output")
-
 
 def features_of(description: Description, sound: npt.ArrayLike, most_frames: int | None = None) -> Array:
     """What the classifier takes for one sound [N] at its level: [1, ...], or a row a patch [P, ...]."""

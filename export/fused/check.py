@@ -13,6 +13,8 @@ from ...runtime.bundle.open import Bundle
 from ...runtime.explainer import Explainer
 from ...runtime.inference.onnx_runtime import cpu_session
 from ...runtime.values.arrays import FloatArray
+from ..bundle.sounds import synthesise
+from ..bundle.stages import answers
 
 Agreements = dict[str, float]
 
@@ -40,13 +42,13 @@ def check(bundle: Bundle, graph: Path) -> Agreements:
     shortest = max(samples_at_least(window.minimum_seconds, rate), manifest.analysis.n_fft)
     lengths = sorted({min(whole, shortest), min(whole, (whole + shortest) // 2 + 7), whole})
     session, found = cpu_session(graph), Agreements()
-    names = [output.name for output in session.get_outputs()]
     with Explainer(bundle, "cpu") as explainer:
         for length in lengths:
-            waves = _sounds(length, rate)
-            outputs = dict(zip(names, session.run(names, {"waveform": waves}), strict=True))
+            # At two levels.
+            waves = synthesise(2, length, rate, length) * np.array([[0.5], [0.05]], np.float32)
+            outputs = answers(session, {"waveform": waves})
             for row, wave in enumerate(waves):
-                for name, expected in _answers(explainer, wave, rate).items():
+                for name, expected in _expected(explainer, wave, rate).items():
                     if name in outputs:
                         far = difference(outputs[name][row], expected)
                         found[name] = max(found.get(name, 0.0), far)
@@ -67,20 +69,20 @@ def within(found: Agreements, bundle: Bundle, what: str) -> Agreements:
     return found
 
 
-def _answers(explainer: Explainer, wave: FloatArray, rate: int) -> dict[str, FloatArray]:
+def _expected(explainer: Explainer, wave: FloatArray, rate: int) -> dict[str, FloatArray]:
     """What the bundle says of a sound."""
     methods = [name for name in ("mask", "components") if name in explainer.methods]
     result: Any = explainer.explain((wave, rate), methods=methods)
     scores = dict(result.predictions)
-    answers: dict[str, FloatArray] = {
+    expected: dict[str, FloatArray] = {
         "logits": result.logits,
         "scores": np.array([scores[label] for label in explainer.labels], np.float32),
     }
     if result.mask is not None:
-        answers |= {"mask": result.mask.values, "kept": result.mask.audio}
+        expected |= {"mask": result.mask.values, "kept": result.mask.audio}
     if result.components is not None:
-        answers["activations"] = result.components.activations
-    return answers
+        expected["activations"] = result.components.activations
+    return expected
 
 
 def difference(made: FloatArray, expected: FloatArray) -> float:
@@ -98,12 +100,3 @@ def difference(made: FloatArray, expected: FloatArray) -> float:
         return float("inf")
     scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
     return float(np.abs(made - expected).max(initial=0.0)) / scale
-
-
-def _sounds(length: int, rate: int) -> FloatArray:
-    """Two sounds [2, N] of different levels: tones that glide, and noise with silence behind it."""
-    rng = np.random.default_rng(length)
-    time = np.arange(length) / rate
-    glide = 0.5 * np.sin(2 * np.pi * (200.0 + 900.0 * time) * time) + 0.02 * rng.standard_normal(length)
-    noise = 0.05 * rng.standard_normal(length) * (np.arange(length) < 0.7 * length)
-    return np.stack([glide, noise]).astype(np.float32)

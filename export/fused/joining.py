@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -16,12 +16,10 @@ from ...runtime.bundle.manifest import StageSpec
 from ...runtime.bundle.nodes import Nodes
 from ...runtime.bundle.open import Bundle
 from ...runtime.inference import masked_sound
-from ..graphs.files import OPSET
+from ..graphs.files import OPSET, Dims
 from . import sound
 
 _PREFIX = "earmark"
-
-Dims = Sequence[int | str]
 
 
 class Joining:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ...runtime.bundle.apex_report import REPORT, read_report
-
-__all__ = ["REPORT", "Invariance", "RotationReport", "SoundCounts", "read_report", "write_report"]
+from ...runtime.bundle.apex_report import REPORT
 
 
 class SoundCounts(msgspec.Struct, frozen=True, kw_only=True):

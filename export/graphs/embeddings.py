@@ -6,6 +6,7 @@ bundle's own graph and a U learnt over it. Never torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,37 @@ from ...prototypes_index.durability import naming
 from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
 from ...runtime.bundle.nodes import Nodes
 from ...runtime.values.arrays import FloatArray
+from .apex_report import write_report
 from .files import OPSET, Dims, model_of, stage_spec
-from .heads import ROTATION, Activation, Head, inverse_of
+from .heads import ROTATION, Activation, Head, LearntRotation, inverse_of
+
+
+def write_embeddings(
+    folder: Path,
+    spec: FeatureMapSpec,
+    taps: Mapping[str, Dims],
+    head: Head | None,
+    apex: LearntRotation | None,
+) -> StageSpec:
+    """Write the embeddings graph of a source, with the learnt U where there is one, and that U's report.
+
+    taps: the classifier's, by name. Raises SourceError where the feature map is not among them or disagrees.
+    """
+    for name in spec.taps:
+        if name not in taps:
+            raise SourceError(
+                f"the feature map's {name!r} is not among the taps {list(taps)}; make them agree"
+            )
+    if apex is not None:
+        write_report(folder, apex.report)
+    return embeddings_model(
+        folder / "embeddings.onnx",
+        spec,
+        taps[spec.tap],
+        head,
+        None if apex is None else apex.rotation,
+        attention_dims=None if spec.attention is None else taps[spec.attention],
+    )
 
 
 def embeddings_model(

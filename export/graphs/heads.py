@@ -112,7 +112,8 @@ def facts_in(model: onnx.ModelProto) -> tuple[Head | None, FloatArray | None]:
     names = {output.name for output in model.graph.output}
     if not {"square", "time", "frequency"} <= names:
         raise SourceError("not an embeddings graph of earmark's; export the bundle again")
-    rotation = _rotation_in(held)
+    # Stored transposed.
+    rotation = np.ascontiguousarray(_array(held, ROTATION).T) if ROTATION in held else None
     if "head_weight" in held:
         weight = _array(held, "head_weight").astype(np.float64)
         if rotation is not None:
@@ -127,11 +128,6 @@ def facts_in(model: onnx.ModelProto) -> tuple[Head | None, FloatArray | None]:
         weight = np.ascontiguousarray(_array(held, f"{name}_weight").T)
         layers.append(Layer(weight, _array(held, f"{name}_bias"), activation))  # type: ignore[arg-type]
     return (Head(tuple(layers)) if layers else None), rotation
-
-
-def _rotation_in(held: Mapping[str, onnx.TensorProto]) -> FloatArray | None:
-    """U [C, C], stored transposed; None where there is none."""
-    return np.ascontiguousarray(_array(held, ROTATION).T) if ROTATION in held else None
 
 
 def _array(held: Mapping[str, onnx.TensorProto], name: str) -> FloatArray:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +18,33 @@ from ...errors import SourceError
 from ...prototypes_index.durability import naming
 from ...runtime.bundle.manifest import StageSpec
 from .files import EXTERNAL_DATA_BYTES, INLINE_TENSOR_BYTES, OPSET, Dims, StageName, data_files, stage_spec
+from .quiet import without_log_warnings
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the exporter's progress, warnings and logs; errors still raise."""
-    levels = {
-        name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch")
-    }
-    with contextlib.ExitStack() as stack:
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        stack.enter_context(warnings.catch_warnings())
+    output = io.StringIO()
+    with (
+        without_log_warnings(),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
         warnings.simplefilter("ignore")
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+        yield
 
 
-def _dynamic(dims: Dims) -> dict[int, Any]:
-    """Dynamic axes of one input for torch.export: every dim that has a name.
+def _dynamic_shapes(module: nn.Module, inputs: Iterable[Dims]) -> tuple[Any, ...]:
+    """The inputs' dynamic axes, dims with a name, as torch.export wants them: those of `*args` in a tuple.
 
     AUTO rather than named dims: two inputs whose lengths are related (taps of one sound) would
     make torch.export reject independent names.
     """
-    return {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(dims) if isinstance(dim, str)}
-
-
-def _dynamic_shapes(module: nn.Module, axes: Sequence[dict[int, Any]]) -> tuple[Any, ...]:
-    """The inputs' dynamic axes as torch.export wants them: those that `*args` takes together in a tuple."""
+    axes = [
+        {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(dims) if isinstance(dim, str)}
+        for dims in inputs
+    ]
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:
         return tuple(axes)
@@ -90,7 +83,7 @@ def export_stage(
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=_dynamic_shapes(module, [_dynamic(dims) for dims in inputs.values()]),
+                dynamic_shapes=_dynamic_shapes(module, inputs.values()),
                 optimize=True,
                 verbose=False,
             )

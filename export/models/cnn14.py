@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..graphs.stft import magnitude
+from .pooling import max_mean
 
 # Channels of the first five blocks; the sixth gives the embedding's dimension.
 CHANNELS = (64, 128, 256, 512, 1024)
@@ -98,8 +99,7 @@ class Cnn14(nn.Module):
         for index in range(1, 7):
             x = self.get_submodule(f"conv_block{index}")(x, pool=index < 6)
             maps.append(x)
-        frames = x.mean(dim=3)
-        return frames.amax(dim=2) + frames.mean(dim=2), (maps[5], maps[4], maps[3], maps[2])
+        return max_mean(x), (maps[5], maps[4], maps[3], maps[2])
 
     def folded(self) -> Cnn14:
         """The same function with its batch norms folded away (eval mode); weights are copies."""

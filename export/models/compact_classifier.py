@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ...errors import RunError
 from .mel import LogMel
+from .pooling import max_mean
 
 ARCHITECTURE = "compact_classifier"
 # Each scale halves frames and bands.
@@ -67,8 +68,7 @@ class CompactClassifier(nn.Module):
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Z [B, C, T', F'] -> logits [B, K]."""
-        bands = z.mean(dim=3)
-        logits: torch.Tensor = self.head(self.dropout(bands.amax(dim=2) + bands.mean(dim=2)))
+        logits: torch.Tensor = self.head(self.dropout(max_mean(z)))
         return logits
 
     def from_logmel(self, logmel: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ...runtime.values.mel import mel_of
 from ..graphs.stft import magnitude
-from .mel import filterbank, mel_points, warp_taps
+from .mel import filterbank, interpolation, mel_points, warp_of
 from .scales import Scale, stretched
 
 # Over a classifier of features: what the mask's logits are multiplied by, and the floor of magnitudes.
@@ -40,13 +40,7 @@ def spread(given: Sequence[float], wanted: Sequence[float], rows: int, columns: 
     if not given or not wanted:
         return torch.full((rows, columns), 1.0 / rows)
     have, want = (torch.from_numpy(mel_of(hz)) for hz in (given, wanted))
-    matrix = torch.zeros(rows, columns, dtype=torch.float64)
-    lower = torch.clamp(torch.searchsorted(have, want, right=True) - 1, 0, rows - 2)
-    weight = ((want - have[lower]) / (have[lower + 1] - have[lower])).clamp(0.0, 1.0)
-    places = torch.arange(columns)
-    matrix[lower, places] = 1.0 - weight
-    matrix[lower + 1, places] += weight
-    return matrix.to(torch.float32)
+    return interpolation(have, want).to(torch.float32)
 
 
 class CompactDecoder(nn.Module):
@@ -117,13 +111,8 @@ class CompactDecoder(nn.Module):
         nn.init.normal_(self.target.weight, std=0.1)
         for index, ((_, rows, given), (_, columns, wanted)) in enumerate(pairwise(steps)):
             self.register_buffer(f"bands{index}", spread(given, wanted, rows, columns), persistent=False)
-        lower, weight = warp_taps(n_fft, bands, sample_rate)
-        bins = torch.arange(n_fft // 2 + 1)
-        warp = torch.zeros(bands, n_fft // 2 + 1, dtype=weight.dtype)
-        warp[lower, bins] = 1.0 - weight
-        warp[lower + 1, bins] += weight
         self.warp: torch.Tensor
-        self.register_buffer("warp", warp, persistent=False)
+        self.register_buffer("warp", warp_of(n_fft, bands, sample_rate), persistent=False)
         self.bank: torch.Tensor | None
         self.register_buffer(
             "bank", filterbank(n_fft, bands, sample_rate) if from_stft else None, persistent=False

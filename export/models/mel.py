@@ -33,16 +33,23 @@ def mel_bands(mels: int, sample_rate: int, rows: int) -> list[tuple[float, float
     return [(edges[row * step], edges[(row + 1) * step]) for row in range(rows)]
 
 
-def warp_taps(n_fft: int, mels: int, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Linear interpolation from mel bands to STFT bins: lower band [F] int64, weight of the next one [F].
+def interpolation(
+    given: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
+    """[given, wanted]: what values at rising places are at others, by straight lines; outside the nearest."""
+    lower = torch.clamp(torch.searchsorted(given, wanted, right=True) - 1, 0, len(given) - 2)
+    weight = ((wanted - given[lower]) / (given[lower + 1] - given[lower])).clamp(0.0, 1.0).to(dtype)
+    matrix = torch.zeros(len(given), len(wanted), dtype=dtype)
+    columns = torch.arange(len(wanted))
+    matrix[lower, columns] = 1.0 - weight
+    matrix[lower + 1, columns] += weight
+    return matrix
 
-    Bins outside the first and last centre take the nearest band.
-    """
-    centre = mel_points(mels, sample_rate)[1:-1]
+
+def warp_of(n_fft: int, mels: int, sample_rate: int) -> torch.Tensor:
+    """[M, F] float32: from mel bands at their centres to STFT bins."""
     frequency = torch.linspace(0.0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    lower = torch.clamp(torch.searchsorted(centre, frequency, right=True) - 1, 0, mels - 2)
-    weight = (frequency - centre[lower]) / (centre[lower + 1] - centre[lower])
-    return lower, weight.clamp(0.0, 1.0).to(torch.float32)
+    return interpolation(mel_points(mels, sample_rate)[1:-1], frequency, torch.float32)
 
 
 class LogMel(nn.Module):

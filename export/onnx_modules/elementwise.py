@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -27,6 +26,7 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Exp": torch.exp,
     "Floor": torch.floor,
     "Identity": lambda x: x,
+    "IsInf": torch.isinf,
     "IsNaN": torch.isnan,
     "Log": torch.log,
     "Neg": torch.neg,
@@ -36,6 +36,8 @@ _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Sign": torch.sign,
     "Sin": torch.sin,
     "Sinh": torch.sinh,
+    # Its gradient is 0 at 0, where silence has its magnitudes and the true one is infinite.
+    "Sqrt": root,
     "Tan": torch.tan,
 }
 
@@ -80,12 +82,6 @@ def div(_: Call, a: Tensor, b: Tensor) -> Tensor:
 def mod(call: Call, a: Tensor, b: Tensor) -> Tensor:
     """The rest, with the sign of b, or of a with fmod."""
     return (torch.fmod if call.integer("fmod", 0) else torch.remainder)(*beside(a, b))
-
-
-@operator("Sqrt")
-def square_root(_: Call, x: Tensor) -> Tensor:
-    """The root; its gradient is 0 at 0, where silence has its magnitudes and the true one is infinite."""
-    return root(x)
 
 
 @operator("Pow")
@@ -176,9 +172,3 @@ def shrink(call: Call, x: Tensor) -> Tensor:
     """Values nearer to 0 by `bias`; those within `lambd` are 0."""
     limit, bias = call.number("lambd", 0.5), call.number("bias", 0.0)
     return torch.where(x < -limit, x + bias, torch.where(x > limit, x - bias, torch.zeros_like(x)))
-
-
-@operator("IsInf")
-def is_inf(_: Call, x: Tensor) -> Tensor:
-    """Whether values are infinite, whatever the sign."""
-    return torch.isinf(x) & (x.abs() == math.inf)

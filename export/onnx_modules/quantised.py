@@ -91,19 +91,14 @@ def quantize(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -
     return whole_of(x, scale, zero, kind, call.integer("axis", 1), call.integer("block_size", 0))
 
 
-def by_range(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@operator("DynamicQuantizeLinear")
+def dynamic_quantize(_: Call, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The bytes between the smallest and the largest value (or 0), with their scale and zero point."""
     with torch.no_grad():
         low, high = x.amin().clamp(max=0.0), x.amax().clamp(min=0.0)
         scale = torch.where(high > low, (high - low) / 255, torch.ones_like(low))
         zero = torch.round((-low / scale).clamp(0, 255))
     return whole_of(x, scale, zero), scale, zero
-
-
-@operator("DynamicQuantizeLinear")
-def dynamic_quantize(_: Call, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Bytes, scale and zero point, by the range of the values."""
-    return by_range(x)
 
 
 def _less(call: Call, x: Tensor, zero: Tensor | None, axis: int) -> Tensor:
@@ -155,7 +150,7 @@ def dynamic_matmul(
     bias: Tensor | None = None,
 ) -> Tensor:
     """The product of real numbers, which are made bytes, and whole ones."""
-    whole, scale, zero = by_range(a)
+    whole, scale, zero = dynamic_quantize(call, a)
     return matmul_to_float(call, whole, b, scale, b_scale, zero, b_zero, bias)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,19 +204,20 @@ def index_bundle(
                     )
             finally:
                 writer.close()
-        report = IndexReport.of(generations.manifest, info, added)
-        report.repeated.extend(build.repeated)
-        report.unreadable.extend([*locked, *build.unreadable])
-        report.unfit.extend(build.unfit)
-        report.notes.extend(build.notes)
-        report.removed.extend(generations.prune() if prune else [])
-        report.notes.extend([graph.note] if graph.note else [])
-        report.relabelled.extend(relabelled)
+        notes = [*build.notes, *([graph.note] if graph.note else [])]
         if unlabelled:
-            report.notes.append(
+            notes.append(
                 f"{len(unlabelled)} sounds without a label are left out (the first: {unlabelled[0].name})"
             )
-    return report
+        return replace(
+            IndexReport.of(generations.manifest, info, added),
+            repeated=build.repeated,
+            unreadable=[*locked, *build.unreadable],
+            unfit=build.unfit,
+            notes=notes,
+            removed=generations.prune() if prune else [],
+            relabelled=relabelled,
+        )
 
 
 def relabelled_in(old: Generation, files: Mapping[str, SoundFiles]) -> list[str]:

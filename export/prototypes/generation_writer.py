@@ -9,14 +9,14 @@ from typing import Any
 
 from ...errors import DataError, PrototypeIndexError
 from ...prototypes_index.generation import EMBEDDINGS, Generation
+from ...prototypes_index.hashing import sha256_of
 from ...prototypes_index.info import GenerationInfo, read_info
 from ...prototypes_index.table import MOST_TOPS, TOPS
 from ...prototypes_index.views import View, views_of
 from ...prototypes_index.writer import GenerationWriter
+from ...runtime.bundle.apex_report import read_report
 from ...runtime.bundle.manifest import FeatureMapSpec, Manifest
 from ...runtime.methods.prototypes.generation import grid_of, model_hash, settings_of
-from ..bundle.manifest_file import file_spec
-from ..graphs.apex_report import read_report
 from .generation_folder import FOLDER
 
 
@@ -133,6 +133,6 @@ def _current(folder: Path, manifest: Manifest) -> tuple[Path, GenerationInfo] | 
 def hash_of(path: Path) -> str:
     """The sha256 of a file given by the user. Raises DataError where it cannot be read."""
     try:
-        return file_spec(path).sha256
+        return sha256_of(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -70,11 +71,8 @@ def remove_clips(
                 files = generations.manifest.files
                 prefix = f"{FOLDER}/{old.folder.name}/"
                 generations.publish(building, info, {name: files[prefix + name] for name in shared})
-        report = IndexReport.of(generations.manifest, info)
-        report.taken_out.extend(names)
-        if purge or prune:
-            report.removed.extend(generations.prune(keep=0 if purge else 1))
-    return report
+        removed = generations.prune(keep=0 if purge else 1) if purge or prune else []
+        return replace(IndexReport.of(generations.manifest, info), taken_out=names, removed=removed)
 
 
 def merge_bundles(
@@ -101,10 +99,11 @@ def merge_bundles(
         theirs = [_open_other(Path(other), folder, model_hash(manifest)) for other in others]
         graph = Graph.of(mine or theirs[0])
         known: dict[str, str] = {}
-        files = _files_of([*([mine] if mine is not None else []), *theirs])
+        every = theirs if mine is None else [mine, *theirs]
+        files = _files_of(every)
         relabelled = [] if mine is None else relabelled_in(mine, files)
         parts, repeated, added = [], [], 0
-        for generation in ([mine] if mine is not None else []) + theirs:
+        for generation in every:
             keep, new, passed = _unknown(generation, known)
             parts.append((generation, keep))
             repeated += passed
@@ -114,11 +113,12 @@ def merge_bundles(
             with generations.building() as building:
                 info = _write_anew(generations, building, parts, graph, exact_limit, seed, files)
                 generations.publish(building, info)
-        report = IndexReport.of(generations.manifest, info, added)
-        report.repeated.extend(repeated)
-        report.relabelled.extend(relabelled)
-        report.removed.extend(generations.prune() if prune else [])
-    return report
+        return replace(
+            IndexReport.of(generations.manifest, info, added),
+            repeated=repeated,
+            relabelled=relabelled,
+            removed=generations.prune() if prune else [],
+        )
 
 
 def _write_anew(

@@ -108,9 +108,7 @@ def with_window(source: Kind, seconds: float) -> Kind:
         raise SourceError(
             f"{source.name}: a window of {seconds:g} s; give one between {max(least, 1e-3):g} and 3600 s"
         )
-    window = WindowSpec(
-        seconds=seconds, hop_seconds=seconds / 2, minimum_seconds=least, aggregate=source.window.aggregate
-    )
+    window = msgspec.structs.replace(source.window, seconds=seconds, hop_seconds=seconds / 2)
     return replace(source, window=window)
 
 

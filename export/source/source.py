@@ -18,9 +18,8 @@ from torch import nn
 
 from ...errors import SourceError
 from ...runtime.audio.lengths import samples_of
-from ...runtime.bundle.manifest import FeatureMapSpec, StageSpec
+from ...runtime.bundle.manifest import StageSpec
 from ...runtime.values.arrays import FloatArray
-from ..graphs.apex_report import write_report
 from ..graphs.files import Dims, StageName
 from ..graphs.heads import Head, Layer
 from ..graphs.stft import masked, stft
@@ -176,6 +175,7 @@ class Source(Exportable):
         Examples are half a window long; the graphs take any length.
         Raises SourceError where a module cannot be exported.
         """
+        from ..graphs.embeddings import write_embeddings
         from ..graphs.torch_export import export_stage
 
         waveform = _example(self)
@@ -214,7 +214,7 @@ class Source(Exportable):
             *explaining_stages(self, folder),
         ]
         if self.feature_map is not None:
-            stages.append(_embeddings(self, self.feature_map, folder))
+            stages.append(write_embeddings(folder, self.feature_map, self.taps, self.head, self.apex))
         return stages
 
     def outputs(self, waveform: FloatArray) -> dict[str, FloatArray]:
@@ -316,29 +316,6 @@ def explaining_stages(source: Source, folder: Path) -> list[StageSpec]:
 
 def _stft_dims(source: Source) -> list[int | str]:
     return ["batch", "frames", source.analysis.n_fft // 2 + 1, 2]
-
-
-def _embeddings(source: Source, spec: FeatureMapSpec, folder: Path) -> StageSpec:
-    """The embeddings graph, with the learnt U where there is one, and that U's report."""
-    from ..graphs.embeddings import embeddings_model
-
-    missing = [name for name in spec.taps if name not in source.taps]
-    if missing:
-        raise SourceError(
-            f"{source.name}: {missing[0]!r} is not among the taps {source.taps}; make them agree"
-        )
-    rotation = None
-    if source.apex is not None:
-        rotation = source.apex.rotation
-        write_report(folder, source.apex.report)
-    return embeddings_model(
-        folder / "embeddings.onnx",
-        spec,
-        source.taps[spec.tap],
-        source.head,
-        rotation,
-        attention_dims=None if spec.attention is None else source.taps[spec.attention],
-    )
 
 
 def _example(source: Source) -> torch.Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from msgspec import UNSET
 from torch.nn import functional
@@ -108,7 +107,7 @@ def train_classifier(
         attribution=options.attribution,
         background_sha256=recorded.sha256 or UNSET,
     )
-    begin(run, config, ("labels", "clips", "training", "background_sha256"), resume=options.resume)
+    begin(run, config, resume=options.resume)
     if not run.weights_path.exists():
         nothing = [one * np.float32(1.0 / level_of(one, settings.level)) for one in recorded.recordings]
         weights = _fit(run, config, settings, training, validation, device, nothing, quiet=options.quiet)
@@ -125,7 +124,7 @@ def train_classifier(
         left_out=left_out,
         epochs=settings.epochs,
         parameters=sum(v.numel() for k, v in weights.items() if not k.endswith(buffers)),
-        figures={figure: float(rows[-1][figure])} if rows and figure in rows[-1] else {},
+        figures={figure: rows[-1][figure]} if rows and figure in rows[-1] else {},
         warnings=_doubts(learnt.eval(), config, training),
     )
 
@@ -183,19 +182,20 @@ def _fit(
     nothing = np.full((1, classes), 1.0 / classes if config.task == "single_label" else 0.0, np.float32)
 
     def batch_of(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Log-mel [B, T, M] as it is trained on, and target probabilities [B, K]."""
         random = np.random.default_rng([settings.seed, epoch])
         for chosen in batches(len(training.clips), settings.batch_size, random):
-            yield _batch(
-                training,
-                chosen,
-                samples=samples,
-                settings=settings,
-                random=random,
-                model=model,
-                analysis=config.analysis,
-                nothing=nothing,
-                recordings=recordings,
-            )
+            mixed = np.stack([place(training.waveforms[i], samples, random, settings.shift) for i in chosen])
+            mixed *= random_gain(len(chosen), random)
+            mixed, targets = mixup(mixed, training.targets[chosen], settings.mixup, random)
+            if settings.background:
+                more = math.ceil(settings.background * len(chosen))
+                mixed = np.concatenate([mixed, background(more, samples, random, recordings)])
+                targets = np.concatenate([targets, np.repeat(nothing, more, axis=0)])
+            weight = model.head.weight
+            with torch.no_grad():
+                logmel = model.mel(stft(torch.from_numpy(mixed).to(weight), config.analysis))
+            yield mask_stretches(logmel, random, settings.stretches), torch.from_numpy(targets).to(weight)
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
         with mixed_precision(device, batch[0].dtype):
@@ -217,33 +217,3 @@ def _fit(
         curves={"loss": ["loss", "validation_loss"], "validation": ["accuracy", "f1"]},
     )
     return fit(run, model, settings, objective, quiet=quiet)
-
-
-def _batch(
-    sounds: Sounds,
-    chosen: npt.NDArray[np.int64],
-    *,
-    samples: int,
-    settings: ClassifierSettings,
-    random: np.random.Generator,
-    model: CompactClassifier,
-    analysis: AnalysisSpec,
-    nothing: FloatArray,
-    recordings: Sequence[FloatArray],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch as it is trained on: log-mel [B, T, M], target probabilities [B, K].
-
-    nothing: [1, K] the targets of silence; recordings: [N], in which there is nothing either
-    """
-    mixed = np.stack([place(sounds.waveforms[index], samples, random, settings.shift) for index in chosen])
-    mixed *= random_gain(len(chosen), random)
-    targets = sounds.targets[chosen]
-    mixed, targets = mixup(mixed, targets, settings.mixup, random)
-    if settings.background:
-        more = math.ceil(settings.background * len(chosen))
-        mixed = np.concatenate([mixed, background(more, samples, random, recordings)])
-        targets = np.concatenate([targets, np.repeat(nothing, more, axis=0)])
-    weight = model.head.weight
-    with torch.no_grad():
-        logmel = model.mel(stft(torch.from_numpy(mixed).to(weight), analysis))
-    return mask_stretches(logmel, random, settings.stretches), torch.from_numpy(targets).to(weight)

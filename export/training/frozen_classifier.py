@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from ...runtime.audio.lengths import samples_of
 from ...runtime.bundle.manifest import MaskGain
-from ..graphs.stft import gain, inverse, stft
+from ..graphs.stft import gain, inverse, magnitude, stft
 from ..source.source import Source
 from .device import mixed_precision
+from .scoring import probabilities
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class FrozenClassifier:
             for name, value in self.source.forward_pass(waveforms, self.mixed_precision()).items()
         }
         spectrum, logits = tensors["stft"], tensors["logits"]
-        amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
+        amplitude = magnitude(spectrum)
         return ClassifierPass(
             spectrum=spectrum,
             amplitude=amplitude,
@@ -93,9 +94,8 @@ class FrozenClassifier:
         )
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits [B, K] -> probabilities: softmax where one label holds, sigmoid where several may."""
-        several = self.source.task == "multi_label"
-        return torch.sigmoid(logits) if several else torch.softmax(logits, dim=1)
+        """Logits [B, K] -> probabilities, as the source's task has them."""
+        return probabilities(logits, self.source.task)
 
     def surprise(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """-log of the target's probability [B], for class indices `target` [B]."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from torch import nn
 
 from ...errors import RunError
 from ...progress import Progress
-from ..sources.run.directory import RunDirectory
+from ..sources.run.directory import Row, RunDirectory
 from .settings import EpochSettings
 
 Batch = TypeVar("Batch")
@@ -78,9 +78,9 @@ def batches(count: int, size: int, random: np.random.Generator) -> list[np.ndarr
     return [order[start : start + size] for start in range(0, count - size + 1, size)]
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
-        f"optimizer/{index}/{key}": value
+        f"{index}/{key}": value
         for index, moments in optimizer.state_dict()["state"].items()
         for key, value in moments.items()
     }
@@ -204,11 +204,10 @@ def fit(
             rows.append(row)
             if merit is not None and best_epoch(rows) == epoch:
                 best = {name: value.clone() for name, value in average.values.items()}
-            tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-            tensors |= {f"average/{name}": value for name, value in average.values.items()}
-            tensors |= {f"best/{name}": value for name, value in best.items()}
-            tensors |= _optimizer_tensors(optimizer)
-            run.write_state({name: value.cpu() for name, value in tensors.items()}, FitState(rows))
+            parts = {"model": model.state_dict(), "average": average.values, "best": best}
+            parts["optimizer"] = _moments(optimizer)
+            tensors = {f"{part}/{name}": v.cpu() for part, held in parts.items() for name, v in held.items()}
+            run.write_state(tensors, FitState(rows))
             run.write_metrics(rows)
             shown = ("loss", "accuracy", "area", "average_drop")
             bar.step(", ".join(f"{name} {row[name]:.3f}" for name in shown if name in row))
@@ -224,7 +223,7 @@ def fit(
     return {name: v.cpu().float() if v.is_floating_point() else v.cpu() for name, v in chosen.items()}
 
 
-def best_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+def best_epoch(rows: Sequence[Row]) -> int:
     """Index of the epoch whose weights are kept: of most merit, or the last one where it is not looked at.
 
     -1 before any.

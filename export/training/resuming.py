@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...errors import RunError
 from ..sources.run.config import Config
 from ..sources.run.directory import RunDirectory
 
 # Fields that an option of the command decides.
 _OPTIONS = {"noise_sha256": "--noise", "background_sha256": "--background-sounds", "start": "--start"}
+# Hashes of what it was trained over.
+_OVER = {"model_sha256": "model", "classifier_sha256": "classifier"}
 
 
-def begin(run: RunDirectory, config: Config, fields: Sequence[str], *, resume: bool) -> None:
+def begin(run: RunDirectory, config: Config, *, resume: bool) -> None:
     """Write the config of a new run, or compare it with that of the run that is resumed.
 
     Args:
         run: The part of a run directory.
         config: What the run is to be begun with.
-        fields: The fields that a resumed run must share.
         resume: Go on with a run that was begun; a new one is begun where there is none.
 
     Raises:
@@ -26,20 +25,22 @@ def begin(run: RunDirectory, config: Config, fields: Sequence[str], *, resume: b
 
     """
     if resume and run.config_path.exists():
-        require_same(run, config, fields)
+        require_same(run, config)
     else:
         run.write_config(config)
 
 
-def require_same(run: RunDirectory, config: Config, fields: Sequence[str]) -> None:
-    """Raise RunError where the run was begun with another config: other `fields`."""
+def require_same(run: RunDirectory, config: Config) -> None:
+    """Raise RunError where the run was begun with another config, by the fields that both must share."""
     stored = run.read_config(type(config))
-    for field in fields:
+    for field in config.shared:
         old, new, what = getattr(stored, field), getattr(config, field), field
         if old == new:
             continue
         if field in _OPTIONS:
             raise RunError(f"{run.path}: {_other_option(_OPTIONS[field], old, new)}")
+        if field in _OVER:
+            raise RunError(f"{run.path}: was started over another {_OVER[field]}; start anew elsewhere (-o)")
         if isinstance(old, dict) and isinstance(new, dict):
             # What an older earmark did not know was as it is by default: settings were read so.
             old = {**new, **old}

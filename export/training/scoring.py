@@ -25,6 +25,11 @@ def task_loss(logits: torch.Tensor, targets: torch.Tensor, task: str, smoothing:
     return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
+def probabilities(logits: torch.Tensor, task: str) -> torch.Tensor:
+    """Of logits [B, K]: softmax where one label holds, sigmoid where several may."""
+    return torch.sigmoid(logits) if task == "multi_label" else torch.softmax(logits, dim=1)
+
+
 @torch.no_grad()
 def score(
     model: CompactClassifier,
@@ -39,8 +44,7 @@ def score(
     """
 
     def scores_of(pieces: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(stft(pieces.to(model.head.weight.device), analysis))[0]
-        return torch.sigmoid(logits) if task == "multi_label" else torch.softmax(logits, dim=1)
+        return probabilities(model(stft(pieces.to(model.head.weight.device), analysis))[0], task)
 
     how = "max" if task == "multi_label" else "mean"
     return joined(scores_of, waveforms, samples, model.head.out_features, how)

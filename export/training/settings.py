@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
@@ -197,7 +197,8 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 def to_record(settings: DataclassInstance) -> dict[str, object]:
     """The settings as JSON-ready values."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
+    record: dict[str, object] = msgspec.to_builtins(settings)
+    return record
 
 
 def from_record(kind: type[Settings], record: Mapping[str, object]) -> Settings:

@@ -6,7 +6,6 @@ gives besides logits is what the second takes. Level, padding and the joining of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,12 +19,13 @@ from ...runtime.bundle.manifest import Manifest, StageSpec
 from ...runtime.bundle.open import Bundle
 from ...runtime.inference.chain import Chain
 from ...runtime.inference.onnx_runtime import cpu_session
-from ...runtime.inference.tensors import on_host
+from ...runtime.inference.session import Tensors
+from ...runtime.inference.tensors import Feeds
 from ...runtime.methods.loading import method_of
 from ...runtime.methods.prototypes.generation import open_generation
-from ...runtime.values.arrays import Array, FloatArray
+from ...runtime.values.arrays import FloatArray
 from ..bundle.sounds import synthesise
-from ..bundle.stages import Stages
+from ..bundle.stages import Stages, answers
 from ..fused.check import difference, within
 from ..fused.fuse import properties
 from ..fused.joining import Joining
@@ -146,13 +146,11 @@ def check(bundle: Bundle, classify: Path, explain: Path | None) -> dict[str, flo
     return within(found, bundle, "a graph for pages")
 
 
-def _run(graph: Path, feeds: Mapping[str, Array]) -> dict[str, FloatArray]:
+def _run(graph: Path, feeds: Feeds) -> Tensors:
     """What a graph gives, by name; of what is fed it takes what it knows."""
     session = cpu_session(graph)
-    names = [output.name for output in session.get_outputs()]
     known = {one.name for one in session.get_inputs()}
-    answers = session.run(names, {name: one for name, one in feeds.items() if name in known})
-    return dict(zip(names, answers, strict=True))
+    return answers(session, {name: one for name, one in feeds.items() if name in known})
 
 
 def _expected(bundle: Bundle, wave: FloatArray) -> dict[str, FloatArray]:
@@ -166,7 +164,6 @@ def _expected(bundle: Bundle, wave: FloatArray) -> dict[str, FloatArray]:
         expected |= method_of("mask").compute(sessions.run, stages, forward, manifest.mask_gain)
     if manifest.prototypes is not None:
         graph = open_generation(bundle.path, manifest).graph
-        feeds = forward.feeds(stages["embeddings"])
-        embedded = _run(graph, {name: on_host(one) for name, one in feeds.items()})
+        embedded = _run(graph, forward.feeds(stages["embeddings"]))
         expected |= {name: embedded[name] for name in EMBEDDINGS if name in embedded}
     return expected

@@ -30,6 +30,7 @@ from ...runtime.inference.onnx_runtime import cpu_session
 from ...runtime.methods.prototypes.generation import open_generation
 from ...runtime.methods.prototypes.places import head_weights
 from ...runtime.values.arrays import FloatArray
+from ..bundle.stages import answers
 from .facts import Prototypes, ViewFiles
 
 # Vectors of a view beyond this would take a browser's memory and seconds a search.
@@ -147,10 +148,9 @@ def _write_clips(generation: Generation, folder: Path, alive: npt.NDArray[np.int
 def _head(generation: Generation, stage: StageSpec, taps: Sequence[str]) -> FloatArray:
     """The weights [K, C] of a linear head, as the runtime reads them from the embeddings graph."""
     session = cpu_session(generation.graph)
-    names = [output.name for output in session.get_outputs()]
 
     def run(*given: FloatArray) -> dict[str, FloatArray]:
-        return dict(zip(names, session.run(names, dict(zip(taps, given, strict=True))), strict=True))
+        return answers(session, dict(zip(taps, given, strict=True)))
 
     dims = {tensor.name: tensor.dims for tensor in stage.inputs}
     first, *others = (_shape(dims[name]) for name in taps)

@@ -123,16 +123,6 @@ def test_top_clips_do_not_depend_on_how_many_are_looked_at_together(block, view)
         np.testing.assert_allclose(top.scores[channel], scores[expected[:7], channel], rtol=1e-6)
 
 
-def test_u_is_the_same_bit_for_bit_whatever_the_block():
-    """EPIC's merged indices went wrong where the last batch was small; here nothing depends on batches."""
-    s, q = sparse("events", 31, 6, 1)
-    maps = maps_of(s @ q.T)
-    settings = ApexSettings(rounds=8, polish=4)
-    whole = learn_rotation(maps, settings)
-    for block in (1, 10, 30):
-        np.testing.assert_array_equal(learn_rotation(maps, settings, block=block), whole)
-
-
 def test_going_on_from_any_round_gives_the_same_u():
     """The state after a round holds all that the next one depends on."""
     s, q = sparse("events", 30, 6, 2)

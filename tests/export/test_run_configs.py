@@ -222,7 +222,7 @@ def test_a_classifier_that_cannot_be_built_is_named(form, says, tmp_path):
 def test_metrics_are_one_line_an_epoch_and_damage_is_named(tmp_path):
     run = RunDirectory(tmp_path, "classifier")
     assert run.read_metrics() == []
-    rows = [{"epoch": 1, "loss": 0.5, "map": "square"}, {"epoch": 2, "loss": 0.25, "map": "square"}]
+    rows = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
     run.write_metrics(rows)
     assert run.read_metrics() == rows
     for text in ('{"epoch": 1}\n{"epo', '{"epoch": [1]}\n'):

@@ -10,6 +10,7 @@ from torch import nn
 from ....errors import SourceError
 from ....runtime.bundle.manifest import FeatureMapSpec
 from ...graphs.heads import Activation, Head, Layer
+from ...models.pooling import max_mean
 from .adapter import Adapter
 
 _PROBE_TOLERANCE = 1e-4
@@ -108,9 +109,7 @@ def _pooled(pooling: str, z: torch.Tensor, weights: torch.Tensor | None, origin:
         if bool((weights < 0).any()) or float((total - 1).abs().max()) > _PROBE_TOLERANCE:
             raise SourceError(f"{origin}: attention weights must be 0 or more and sum to 1 over the map")
         return torch.einsum("btf,bctf->bc" if weights.dim() == 3 else "bktf,bctf->bkc", weights, z)
-    frames = z.mean(dim=3)
-    pooled = frames.mean(dim=2)
-    return pooled + frames.amax(dim=2) if pooling == "max_mean" else pooled
+    return max_mean(z) if pooling == "max_mean" else z.mean(dim=(2, 3))
 
 
 def _answer(head: nn.Module, pooled: torch.Tensor, origin: str) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from ....errors import SourceError
 from ....printable import first_line
+from ..shown import Answers
 from .maps import Grid
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -88,18 +88,9 @@ class FolderClassifier(nn.Module):
         self.features = nn.Identity() if features is None else features
         self.argument = str(model.main_input_name)
         self.grids = grids
-        self._seen: dict[str, torch.Tensor] = {}
-        for name in grids:
-            model.get_submodule(name).register_forward_hook(self._keeping(name))
-
-    def _keeping(self, name: str) -> Callable[[nn.Module, object, Any], None]:
-        def keep(_module: nn.Module, _inputs: object, output: Any) -> None:
-            # A tensor, or a tuple or one of transformers' outputs that begin with it.
-            self._seen[name] = output if isinstance(output, torch.Tensor) else output[0]
-
-        return keep
+        self._seen = Answers(model, grids)
 
     def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Logits [B, K] and the maps [B, D, T', F'] in the order of `grids`."""
         logits = self.model(**{self.argument: self.features(entry)}).logits
-        return (logits, *(grid.feature_map(self._seen.pop(name)) for name, grid in self.grids.items()))
+        return (logits, *(grid.feature_map(self._seen.take(name)) for name, grid in self.grids.items()))

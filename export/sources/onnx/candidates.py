@@ -12,11 +12,11 @@ from onnx import numpy_helper
 from .graph import needed
 
 POOLING = frozenset(["GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool"])
-_MOST_MAPS = 4
+MOST_MAPS = 4
 # Fewer channels are a spectrogram.
-_LEAST_CHANNELS = 4
+LEAST_CHANNELS = 4
 # Tokens before those of the grid, such as a class token.
-_MOST_SKIPPED = 4
+MOST_SKIPPED = 4
 Dims = list[int | str]
 
 
@@ -57,11 +57,11 @@ def find_candidates(
         if node.op_type not in POOLING or node.input[0] in found or _centres(node, readers):
             continue
         own = dims.get(node.input[0], [])
-        if len(own) in (3, 4) and len(found) < _MOST_MAPS:
+        if len(own) in (3, 4) and len(found) < MOST_MAPS:
             axes = _axes(node, model, own)
             tokens = _grid(own, nodes, dims) if axes == "tc" else ""
             channels = own[1 + axes.index("c")]
-            if not isinstance(channels, int) or channels >= _LEAST_CHANNELS:
+            if not isinstance(channels, int) or channels >= LEAST_CHANNELS:
                 found[node.input[0]] = MapCandidate(
                     tensor=node.input[0], dims=own, axes="nc" if tokens else axes, tokens=tokens
                 )
@@ -72,7 +72,7 @@ def find_candidates(
         vectors = [vector]
     for name in vectors:
         own = dims.get(name, [])
-        if len(own) == 2 and isinstance(own[1], int) and own[1] >= _LEAST_CHANNELS and name not in found:
+        if len(own) == 2 and isinstance(own[1], int) and own[1] >= LEAST_CHANNELS and name not in found:
             found[name] = MapCandidate(tensor=name, dims=own, axes="c")
     return list(found.values())
 
@@ -120,7 +120,7 @@ def _grid(tokens: Dims, nodes: Sequence[onnx.NodeProto], dims: Mapping[str, Dims
         if not (isinstance(count, int) and isinstance(first, int) and isinstance(second, int)):
             continue
         skipped = count - first * second
-        if first > 1 and second > 1 and 0 <= skipped <= _MOST_SKIPPED:
+        if first > 1 and second > 1 and 0 <= skipped <= MOST_SKIPPED:
             # A window has more frames than a patch has rows.
             return f"{first},frequency,{skipped}" if first <= second else f"{second},time,{skipped}"
     return ""

@@ -29,8 +29,7 @@ from ....runtime.inference.onnx_runtime import cpu_session
 from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import synthesise
 from ...frontends.frontend import Frontend
-from ...graphs.apex_report import write_report
-from ...graphs.embeddings import embeddings_model
+from ...graphs.embeddings import write_embeddings
 from ...graphs.files import Dims, save_graph, stage_spec
 from ...source.exportable import LIMIT, Exportable
 from .entry import Entry, feature_input
@@ -96,24 +95,10 @@ class OnnxSource(Exportable):
             for name in (path.name, *data):
                 (folder / name).unlink()
             data = save_graph(self.stage(one_by_one=True), path, weights)
-        stages.append(
-            stage_spec(
-                "classifier",
-                path,
-                data,
-                opset_of(self.model),
-                taken,
-                outputs,
-            )
-        )
+        stages.append(stage_spec("classifier", path, data, opset_of(self.model), taken, outputs))
         if self.shown is not None:
-            place = folder / "embeddings.onnx"
-            rotation = None
-            if self.apex is not None:
-                rotation = self.apex.rotation
-                write_report(folder, self.apex.report)
-            map_dims = self.shown.shown.dims
-            stages.append(embeddings_model(place, self.shown.spec, map_dims, self.shown.head, rotation))
+            taps = {one.tap: one.dims for one in self.taps}
+            stages.append(write_embeddings(folder, self.shown.spec, taps, self.shown.head, self.apex))
         return stages
 
     def rest(self) -> None:
@@ -245,9 +230,9 @@ def load(
             "regression for a value"
         )
     model = read_model(file)
-    value, sides = split_inputs(model, file, rate, inputs or Given())
-    entry, samples = _entry(value, model, file, frontend, rate, window_seconds)
     given = inputs or Given()
+    value, sides = split_inputs(model, file, rate, given)
+    entry, samples = _entry(value, model, file, frontend, rate, window_seconds)
     context = samples_of(given.context_seconds, rate)
     original = Original(file, model, entry, sides, context)
     carrying = Memory.of(sides, context, entry.front.time_axis + 1) is not None

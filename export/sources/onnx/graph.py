@@ -258,18 +258,10 @@ def needed(nodes: Sequence[onnx.NodeProto], *outputs: str) -> list[onnx.NodeProt
 
 def _strip(model: onnx.ModelProto) -> None:
     """Remove notes, which may hold paths and source lines of another machine, and stale shapes."""
-    model.doc_string = ""
-    del model.metadata_props[:]
-    for graph in graphs_of(model.graph):
-        graph.doc_string = ""
-        del graph.metadata_props[:]
+    graphs = list(graphs_of(model.graph))
+    for graph in graphs:
         del graph.value_info[:]
-        for node in graph.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
-    for function in model.functions:
-        function.doc_string = ""
-        del function.metadata_props[:]
-        for node in function.node:
-            node.doc_string = ""
-            del node.metadata_props[:]
+    holders = [*graphs, *model.functions]
+    for noted in (model, *holders, *(node for holder in holders for node in holder.node)):
+        noted.doc_string = ""
+        del noted.metadata_props[:]

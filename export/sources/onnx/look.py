@@ -20,13 +20,12 @@ from .entry import dims_of
 from .graph import needed
 from .outputs import ScoreOutput, logits_tensor
 from .reading import opset_of, read_by, read_model
-from .scores import last_operators, measured
+from .scores import PROBABILITIES, last_operators, measured
 from .side_inputs import graph_inputs, is_state, meant
 from .waves import wave_input
 
 # The rate that lengths are judged by where none is given.
 _RATE = 16000
-_PROBABILITIES = frozenset(["Sigmoid", "HardSigmoid", "Softmax"])
 _SOUND = re.compile(r"wav|audio|sound|speech|signal|pcm|sample|^x$|^input")
 
 
@@ -204,7 +203,7 @@ def _outputs(model: onnx.ModelProto, dims: Mapping[str, Dims], scores: str | Non
             beyond = [dim for dim in own[1:] if dim != 1]
             labels = beyond[-1] if beyond else 1
             meaning += f", {labels if isinstance(labels, int) else 'K'} label{'' if labels == 1 else 's'}"
-            if labels == 1 and not _PROBABILITIES.intersection(last_operators(model, scores)):
+            if labels == 1 and not PROBABILITIES.intersection(last_operators(model, scores)):
                 meaning += " (if it is a value: --task regression)"
         elif is_embedding(value.name):
             meaning = "an embedding"

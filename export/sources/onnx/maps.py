@@ -10,6 +10,7 @@ import torch
 from ....errors import SourceError
 from ....runtime.values.arrays import Values
 from ...models.mel import mel_points
+from .candidates import LEAST_CHANNELS, MOST_MAPS, MOST_SKIPPED
 from .file import OnnxSource
 from .places import LEAST_HOP, Place
 from .probe import GraphProbe
@@ -20,14 +21,10 @@ _BURSTS, _TONES = 8, 10
 _ORDERED = 0.9
 # How far from its time a burst may be answered, as a part of the window.
 _ASTRAY = 0.15
-# Fewer channels are a spectrogram, fewer cells in time a summary.
-_LEAST_CHANNELS, _LEAST_FRAMES = 4, 3
+# Fewer cells in time are a summary.
+_LEAST_FRAMES = 3
 # Tensors of one shape that are looked at: the last ones.
 _OF_ONE_SHAPE = 3
-# Maps that a decoder reads, the coarsest.
-_MOST_MAPS = 4
-# Tokens before those of the grid, such as a class token.
-_MOST_SKIPPED = 4
 
 
 def places_of(graph: OnnxSource, probe: GraphProbe, taps: Sequence[str] | None) -> list[Place]:
@@ -57,7 +54,7 @@ def _find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pl
     Raises SourceError where there is none.
     """
     sounds = _Sounds(probe.samples, sample_rate)
-    influential = probe.influential(sounds.bursts[_BURSTS // 2], _MOST_SKIPPED)
+    influential = probe.influential(sounds.bursts[_BURSTS // 2], MOST_SKIPPED)
     shapes = {name: shape for name, shape in probe.shapes(sounds.quiet).items() if name in influential}
     real = {name: shape for name, shape in shapes.items() if name not in probe.module.whole}
     # Whole numbers have a scale and a zero point of their own, and are read where there is nothing else.
@@ -67,7 +64,7 @@ def _find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pl
             f"{probe.path}: no feature map was recognised in it (a tensor with channels and an axis that "
             "follows time); name one by --feature-map and --map-axes"
         )
-    return [deepest[frames] for frames in sorted(deepest)][:_MOST_MAPS]
+    return [deepest[frames] for frames in sorted(deepest)][:MOST_MAPS]
 
 
 def _found(
@@ -94,7 +91,7 @@ def _found(
         if probe.stretch is not None and sizes[1] * probe.stretch.hop % probe.stretch.frames:
             # The next patch begins within a cell.
             continue
-        if sizes[0] < _LEAST_CHANNELS or not _LEAST_FRAMES <= sizes[1] <= most_frames:
+        if sizes[0] < LEAST_CHANNELS or not _LEAST_FRAMES <= sizes[1] <= most_frames:
             continue
         known = deepest.get(sizes[1])
         # What is joined over frequency says less of where than the map before.
@@ -218,7 +215,7 @@ def _tokens(
         return None
     for (frames, rows), grid in reversed(grids.items()):
         skipped = shape[1] - frames * rows
-        if not 0 <= skipped <= _MOST_SKIPPED:
+        if not 0 <= skipped <= MOST_SKIPPED:
             continue
         energies = [one[0][skipped:] for one in bursts]
         orders = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 import onnx
@@ -86,28 +87,17 @@ def read_by(node: onnx.NodeProto) -> set[str]:
 def sort_nodes(graph: onnx.GraphProto, path: Path) -> None:
     """Put every node after those that it reads from, which converters to float16 leave undone.
 
-    Nodes that are in order keep it. Raises SourceError where they read from each other in a circle.
+    A graph that is in order stays as it is. Raises SourceError where they read from each other in a circle.
     """
     makers = {name: at for at, node in enumerate(graph.node) for name in node.output if name}
     needs = [{makers[name] for name in read_by(node) if name in makers} for node in graph.node]
     if all(max(need, default=-1) < at for at, need in enumerate(needs)):
         return
-    order: list[int] = []
-    done: set[int] = set()
-    waiting = list(range(len(needs)))
-    while waiting:
-        later = []
-        for at in waiting:
-            if needs[at] <= done:
-                order.append(at)
-                done.add(at)
-            else:
-                later.append(at)
-        if len(later) == len(waiting):
-            raise SourceError(
-                f"{path}: its node {graph.node[later[0]].name!r} reads what follows from itself"
-            )
-        waiting = later
+    try:
+        order = list(TopologicalSorter(dict(enumerate(needs))).static_order())
+    except CycleError as error:
+        name = graph.node[error.args[1][0]].name
+        raise SourceError(f"{path}: its node {name!r} reads what follows from itself") from error
     nodes = [onnx.NodeProto.FromString(graph.node[at].SerializeToString()) for at in order]
     del graph.node[:]
     graph.node.extend(nodes)

@@ -35,7 +35,7 @@ _UNARY = frozenset(
     }
 )
 _ARITHMETIC = frozenset(["Add", "Sub", "Mul", "Div", "Pow"])
-_PROBABILITIES = frozenset(["Sigmoid", "HardSigmoid", "Softmax"])
+PROBABILITIES = frozenset(["Sigmoid", "HardSigmoid", "Softmax"])
 # Operators after which values are neither logits nor probabilities.
 _BENT = frozenset(["Relu", "Abs", "Exp", "Sqrt", "Softplus", "Tanh", "Softsign", "Floor", "Round", "Elu"])
 # Of outputs, whole words: what a regression gives, and what vectors are called.
@@ -174,7 +174,7 @@ def _is_scaled(values: FloatArray, operators: Sequence[str]) -> bool:
     for at, operator in enumerate(operators):
         if operator in {"Log", "LogSoftmax", "Softplus"}:
             return False
-        if operator in _PROBABILITIES:
+        if operator in PROBABILITIES:
             return bool(_ARITHMETIC.intersection(operators[:at]))
     return False
 

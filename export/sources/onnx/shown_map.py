@@ -38,9 +38,7 @@ def shown_map(
     original.rest()
     wider = Original(path, widened, original.entry, original.sides, original.context)
     wider.output = output
-    copies = original.entry.copies
-
-    entry = original.entry
+    entry, copies = original.entry, original.entry.copies
 
     def answers(length: int, cell: Cell | None) -> tuple[FloatArray, FloatArray]:
         sound = synthesise(1, length, rate, 4)[0]
@@ -57,7 +55,7 @@ def shown_map(
         logits = np.array([np.nan]) if logits_name is None else output.of(np.asarray(answers[logits_name]))
         return tensor, logits.astype(np.float32)
 
-    fixed = original.entry.front.samples is not None
+    fixed = entry.front.samples is not None
     padded = not isinstance(entry.front, Waves)
     # What is fed may be samples behind a front end, too.
     example = entry.front.rows(synthesise(1, samples, rate, 4)[0])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...models.cnn14 import BandNorm
+from ...models.pooling import max_mean
 
 # Strides of MobileNetV1's parts; a depthwise one has six weights with its norms.
 _MOBILE_STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -97,12 +98,6 @@ class Body(nn.Module):
         return [outputs[index] for index in self.shown]
 
 
-def pooled(z: Tensor) -> Tensor:
-    """[B, C, T, F] -> [B, C]: mean over frequency, then maximum and mean over time, added."""
-    frames = z.mean(dim=3)
-    return frames.amax(dim=2) + frames.mean(dim=2)
-
-
 class Classifier(nn.Module):
     """STFT [B, T, F, 2] -> (logits [B, K], Z, further maps, coarsest first)."""
 
@@ -113,7 +108,7 @@ class Classifier(nn.Module):
     def answer(self, logmel: Tensor) -> tuple[Tensor, list[Tensor]]:
         """log-mel [B, 1, T, M] -> logits and maps, finest first."""
         maps = self.body(logmel)
-        return self.head(torch.relu(self.embedding(pooled(maps[-1])))), maps
+        return self.head(torch.relu(self.embedding(max_mean(maps[-1])))), maps
 
     def forward(self, stft: Tensor) -> tuple[Tensor, ...]:
         """See the class."""

@@ -27,6 +27,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     clips: how many there were, by what they were for
     """
 
+    # What a run that is resumed must share with what is asked for.
+    shared: ClassVar[tuple[str, ...]] = ("training", "clips")
+
     format: Literal["earmark-run"] = FORMAT
     version: int = VERSION
     training: dict[str, object] = {}
@@ -41,6 +44,8 @@ class ClassifierConfig(Config, frozen=True, kw_only=True):
 
     background_sha256: of recordings in which there is nothing; no key where there were none
     """
+
+    shared: ClassVar[tuple[str, ...]] = ("labels", "clips", "training", "background_sha256")
 
     name: str
     labels: list[str]
@@ -66,6 +71,8 @@ class OverClassifier(Config, frozen=True, kw_only=True):
     noise_sha256: of the recordings that were mixed in; no key where noise was synthesised
     """
 
+    shared: ClassVar[tuple[str, ...]] = ("classifier_sha256", "noise_sha256", "clips", "training")
+
     classifier_sha256: str
     noise_sha256: str | UnsetType = UNSET
     validation: dict[str, float] | UnsetType = UNSET
@@ -90,6 +97,7 @@ class TappedConfig(OverClassifier, frozen=True, kw_only=True):
 class DecoderConfig(TappedConfig, frozen=True, kw_only=True):
     """decoder.json: the form of the decoder, and the classes that it makes masks for."""
 
+    shared: ClassVar[tuple[str, ...]] = (*OverClassifier.shared, "mask_targets", "mask_gain")
     always_shown: ClassVar[frozenset[str]] = frozenset({"stft", "target"})
 
     decoder: DecoderForm
@@ -128,6 +136,8 @@ class DictionaryRecord(msgspec.Struct, frozen=True, kw_only=True):
 class InterpreterStart(TappedConfig, frozen=True, kw_only=True):
     """What the training of an interpreter is begun with. start: the run it goes on from, by name."""
 
+    shared: ClassVar[tuple[str, ...]] = ("by_design", *OverClassifier.shared, "start")
+
     by_design: bool = False
     start: str | None = None
 
@@ -152,6 +162,8 @@ class InterpreterConfig(InterpreterStart, frozen=True, kw_only=True):
 
 class ApexConfig(Config, frozen=True, kw_only=True):
     """apex.json: over which model or classifier U was learnt ("" where it is the other), and its report."""
+
+    shared: ClassVar[tuple[str, ...]] = ("model_sha256", "classifier_sha256", "training", "clips")
 
     model_sha256: str = ""
     classifier_sha256: str = ""

@@ -29,8 +29,8 @@ from ....errors import RunError
 from ....prototypes_index.atomic import write_whole
 from .config import FORMAT, VERSION, AnyConfig, Config
 
-# One line of the metrics: the number of the epoch (or round), its loss and figures, and what it was of.
-Row = Mapping[str, float | str]
+# One line of the metrics: the number of the epoch (or round), its loss and figures.
+Row = Mapping[str, float]
 Record = TypeVar("Record")
 RunPart = Literal["classifier", "decoder", "interpreter", "apex"]
 

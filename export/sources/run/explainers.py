@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,8 +17,6 @@ from ...models.interpreters import InterpreterForm
 from ...source.source import Source, without_decoder, without_interpreter
 from .config import DecoderConfig, InterpreterConfig, TappedConfig
 from .directory import RunDirectory
-
-OverTaps = TypeVar("OverTaps", bound=TappedConfig)
 
 # Of an interpreter's part of a run directory.
 DICTIONARY = "dictionary.npz"
@@ -43,33 +40,35 @@ def explained_by(
         RunError: One is missing, unfinished or damaged.
 
     """
-    trained = isinstance(decoder, RunDirectory) or isinstance(interpreter, RunDirectory)
-    classifier = source.fingerprint() if trained else ""
-    if decoder is not True:
+    masks = decoder.read_config(DecoderConfig) if isinstance(decoder, RunDirectory) else None
+    components = interpreter.read_config(InterpreterConfig) if isinstance(interpreter, RunDirectory) else None
+    by_design = components is not None and components.by_design
+    classifier = "" if masks is None and components is None else source.fingerprint()
+    if decoder is not True or by_design:
         source = without_decoder(source)
     if interpreter is not True:
         source = without_interpreter(source)
-    if isinstance(decoder, RunDirectory):
-        config = _config_over(source, classifier, decoder, DecoderConfig)
-        module = config.decoder.build()
+    if isinstance(decoder, RunDirectory) and masks is not None and not by_design:
+        _check_over(source, classifier, decoder, masks)
+        module = masks.decoder.build()
         decoder.fill(module)
         source = replace(
             source,
             decoder=module,
-            decoder_taps=config.inputs,
-            mask_targets=config.mask_targets,
-            mask_gain=config.listened_gain,
-            evaluation={**source.evaluation, **config.figures("validation")},
+            decoder_taps=masks.inputs,
+            mask_targets=masks.mask_targets,
+            mask_gain=masks.listened_gain,
+            evaluation={**source.evaluation, **masks.figures("validation")},
         )
-    if isinstance(interpreter, RunDirectory):
-        source = _interpreted(source, classifier, interpreter)
+    if isinstance(interpreter, RunDirectory) and components is not None:
+        _check_over(source, classifier, interpreter, components)
+        source = _interpreted(source, interpreter, components)
     return source
 
 
-def _config_over(source: Source, classifier: str, run: RunDirectory, kind: type[OverTaps]) -> OverTaps:
-    """The config of a part of `run` that was trained over the source's classifier, of this fingerprint."""
-    config = run.read_config(kind)
-    strange = [name for name in config.inputs if name not in source.taps and name not in kind.always_shown]
+def _check_over(source: Source, classifier: str, run: RunDirectory, config: TappedConfig) -> None:
+    """Raise SourceError where a part was not trained over the source's classifier, of this fingerprint."""
+    strange = [name for name in config.inputs if name not in source.taps and name not in config.always_shown]
     if config.classifier_sha256 != classifier:
         raise SourceError(
             f"{run.weights_path}: was trained over another classifier than {source.name}; train the "
@@ -77,12 +76,10 @@ def _config_over(source: Source, classifier: str, run: RunDirectory, kind: type[
         )
     if strange:
         raise SourceError(f"{run.config_path}: reads {', '.join(strange)}, which {source.name} does not show")
-    return config
 
 
-def _interpreted(source: Source, classifier: str, run: RunDirectory) -> Source:
+def _interpreted(source: Source, run: RunDirectory, config: InterpreterConfig) -> Source:
     """The source with the run's interpreter; where that is the classifier by design, as such."""
-    config = _config_over(source, classifier, run, InterpreterConfig)
     form = config.interpreter
     values, _ = read_dictionary(run, source)
     if values.shape[1] != form.components:
@@ -118,7 +115,7 @@ def _interpreted(source: Source, classifier: str, run: RunDirectory) -> Source:
 def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter) -> Source:
     """The source whose classifier is theta(psi(.)) over its own backbone (the modules are shared).
 
-    No decoder, which would explain another classifier, and no additive contributions.
+    No additive contributions; it has no decoder, which would explain another classifier.
     Raises SourceError where the classifier does not eat the listenable spectrogram, or stays as it is.
     """
     if not source.trained:
@@ -136,7 +133,7 @@ def as_designed(source: Source, form: InterpreterForm, interpreter: Interpreter)
         # Its logits come through psi and theta, of which a channel has no share of its own.
         feature_map = msgspec.structs.replace(feature_map, additive=False, pooling="other")
     return replace(
-        without_decoder(source),
+        source,
         classifier=classifier.eval(),
         feature_map=feature_map,
         head_layers=(),

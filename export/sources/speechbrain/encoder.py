@@ -23,7 +23,7 @@ from ...source.source import Source
 from ..state_dicts import State, fill, read_state
 from .ecapa import Ecapa
 from .files import Files
-from .filterbank import Filterbank
+from .filterbank import Filterbank, Usual, read_spectrum
 from .heads import CosineHead, head_of
 from .hyperparams import TAG, Hyperparams
 from .labels import read_labels
@@ -43,6 +43,7 @@ _WINDOW_SECONDS = 10.0
 _SCALE = 30.0
 # Filterbank's: the smallest power, and how far below the sound's loudest band values may lie.
 _FLOOR, _RANGE = 1e-10, 80.0
+_USUAL = Usual(n_fft=400, win_length=25, hop_length=10, n_mels=40)
 _DILATIONS = {"ECAPA_TDNN": [1, 2, 3, 4, 1], "Xvector": [1, 2, 3, 1, 1]}
 
 
@@ -148,22 +149,7 @@ def _features(values: Hyperparams) -> Features:
     ]
     values.fixed(only, {"norm_type": "global"})
     rate = values.integer("sample_rate", 16000, of=_FEATURES)
-    n_fft = values.integer("n_fft", 400, of=_FEATURES)
-    window = round(rate / 1000.0 * values.number("win_length", 25, of=_FEATURES))
-    hop = round(rate / 1000.0 * values.number("hop_length", 10, of=_FEATURES))
-    if not (0 < hop <= window <= n_fft and n_fft % 2 == 0):
-        raise SourceError(
-            f"{values.path}: a hop of {hop} and a window of {window} samples do not fit n_fft {n_fft} at "
-            f"{rate} Hz"
-        )
-    bank = Filterbank(
-        sample_rate=rate,
-        n_fft=n_fft,
-        n_mels=values.integer("n_mels", 40, of=_FEATURES),
-        f_min=values.number("f_min", 0, of=_FEATURES),
-        f_max=values.number("f_max", rate // 2, of=_FEATURES),
-    )
-    analysis = AnalysisSpec(n_fft=n_fft, window_length=window, hop=hop, window="hamming")
+    bank, analysis = read_spectrum(values, _USUAL, stft=_FEATURES, bank=_FEATURES, rate=rate)
     return Features(bank, analysis, values.get("std_norm", True, of=_NORM) is not False)
 
 

@@ -29,7 +29,7 @@ from ...source.source import Source
 from ..state_dicts import State, fill, linear, read_state
 from . import encoder
 from .files import Files
-from .heads import LINEAR_PREFIXES
+from .heads import linear_of
 from .l2i import holds_interpreter, with_recipe_interpreter
 from .labels import read_labels
 from .reference import recipe_reference, recipe_taps
@@ -87,12 +87,8 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
         head_layers=(Layer.of(head),),
         scales=_scales(_taps(body, recipe), recipe),
         log_mel="logmel" if is_usual(recipe) else None,
-        description=(
-            "Cnn14"
-            + ("" if decoder is None else " and its L-MAC decoder")
-            + " from a folder of SpeechBrain's "
-            "ESC-50 recipes."
-        ),
+        description=f"{'Cnn14' if decoder is None else 'Cnn14 and its L-MAC decoder'} from a folder of "
+        "SpeechBrain's ESC-50 recipes.",
     )
     if checkpoint is None or not interprets:
         return source
@@ -118,15 +114,13 @@ def _head(files: Files, labels: list[str]) -> nn.Linear:
     """The linear head, from any of the forms in which a linear layer is saved."""
     path = files.head
     state = read_state(path, "classifier")
-    for prefix in LINEAR_PREFIXES:
-        if set(state) == {f"{prefix}weight", f"{prefix}bias"}:
-            weight, bias = state[f"{prefix}weight"], state[f"{prefix}bias"]
-            break
-    else:
+    plain = linear_of(state)
+    if plain is None:
         raise SourceError(
             f"{path}: keys {sorted(state)[:6]} are not those of one linear layer (weight, bias), which the "
             f"recipe uses; its settings name {files.hyperparams.tag('classifier') or 'no classifier'}"
         )
+    weight, bias = plain
     if weight.dim() != 2 or weight.shape[0] != len(labels):
         raise SourceError(
             f"{path}: key 'weight' has shape {list(weight.shape)}, but label_encoder.txt has {len(labels)} "
@@ -162,12 +156,7 @@ def _decoder(path: Path, body: Cnn14, recipe: RecipeSettings) -> Cnn14Decoder:
         decoder = Cnn14Decoder(width)
     decoder = fill(decoder, state, path, "decoder (psi)")
     bins = recipe.analysis.n_fft // 2 + 1
-    if (
-        recipe.bank.n_mels // 32 != 2
-        or recipe.bank.n_mels // 16 != 5
-        or recipe.bank.n_mels // 8 != 10
-        or bins != 513
-    ):
+    if not 80 <= recipe.bank.n_mels <= 87 or bins != 513:
         raise SourceError(
             f"{path}: CNN14PSI_stft gives 513 bins from 80 to 87 mel bands, but the settings say {bins} bins "
             f"and {recipe.bank.n_mels} bands"

@@ -14,7 +14,7 @@ from ..state_dicts import fill, linear
 from .layers import Activation, batch_norm, linear_layer
 
 # Forms in which a linear head is saved: torch's own, SpeechBrain's Linear, its Sequential-like lobes.
-LINEAR_PREFIXES = ("", "w.", "linear.w.", "out.w.")
+_LINEAR_PREFIXES = ("", "w.", "linear.w.", "out.w.")
 
 
 class CosineHead(nn.Module):
@@ -73,12 +73,20 @@ class MlpHead(nn.Module):
         return logits
 
 
+def linear_of(state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Weight and bias of a linear layer, in any of the forms in which one is saved; None of another state."""
+    for prefix in _LINEAR_PREFIXES:
+        if set(state) == {f"{prefix}weight", f"{prefix}bias"}:
+            return state[f"{prefix}weight"], state[f"{prefix}bias"]
+    return None
+
+
 def head_of(state: Mapping[str, Tensor], path: Path, activation: Activation, scale: float) -> nn.Module:
     """The head that the weights are of, filled. Raises SourceError where they are of none known here."""
     head: nn.Module
-    for prefix in LINEAR_PREFIXES:
-        if set(state) == {f"{prefix}weight", f"{prefix}bias"} and state[f"{prefix}weight"].dim() == 2:
-            return linear(state[f"{prefix}weight"], state[f"{prefix}bias"], path, "classifier")
+    plain = linear_of(state)
+    if plain is not None and plain[0].dim() == 2:
+        return linear(*plain, path, "classifier")
     try:
         with torch.device("meta"):
             head = CosineHead(state, scale) if "weight" in state else MlpHead(state, activation)

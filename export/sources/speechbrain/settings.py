@@ -10,8 +10,10 @@ import torch
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
 from ...models.mel import filterbank
-from .filterbank import Filterbank
+from .filterbank import Filterbank, Usual, read_spectrum
 from .hyperparams import Hyperparams
+
+_USUAL = Usual(n_fft=1024, win_length=23.2199, hop_length=11.6099, n_mels=80, f_max=8000)
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,6 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
     """Settings with the recipe's defaults; what this source does not implement is refused by name."""
     stft, bank = "compute_stft", "compute_fbank"
     rate = values.integer("sample_rate", 16000)
-    hop = values.number("hop_length", 11.6099, of=stft)
-    window = values.number("win_length", 23.2199, of=stft)
-    n_fft = values.integer("n_fft", 1024, of=stft)
     only: list[tuple[str, str | None, object]] = [
         ("spec_mag_power", None, 0.5),
         ("use_melspectra_log1p", None, True),
@@ -50,25 +49,14 @@ def read_settings(values: Hyperparams, folder: Path) -> RecipeSettings:
             f"{values.path}: embedding_model is {values.tag('embedding_model')}; Cnn14 is known here; "
             "write an Adapter around other models (docs/adapters.md)"
         )
-    hop_samples, window_samples = round(rate / 1000.0 * hop), round(rate / 1000.0 * window)
-    if not (0 < hop_samples <= window_samples <= n_fft and n_fft % 2 == 0):
-        raise SourceError(
-            f"{values.path}: hop_length {hop:g} ms and win_length {window:g} ms do not fit "
-            f"n_fft {n_fft} at {rate} Hz"
-        )
+    filters, analysis = read_spectrum(values, _USUAL, stft=stft, bank=bank, rate=rate)
     name = values.get("experiment_name", folder.resolve().name)
     return RecipeSettings(
         name=name if isinstance(name, str) and name else folder.resolve().name,
         sample_rate=rate,
         seconds=values.number("signal_length_s", 5),
-        bank=Filterbank(
-            sample_rate=rate,
-            n_fft=n_fft,
-            n_mels=values.integer("n_mels", 80, of=bank),
-            f_min=values.number("f_min", 0, of=bank),
-            f_max=values.number("f_max", 8000, of=bank),
-        ),
-        analysis=AnalysisSpec(n_fft=n_fft, window_length=window_samples, hop=hop_samples, window="hamming"),
+        bank=filters,
+        analysis=analysis,
     )
 
 

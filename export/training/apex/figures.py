@@ -62,7 +62,7 @@ def report_of(
         listed=listed,
         rest=rest,
         head=_kind_of(head),
-        orthogonality=check_orthogonal(rotation),
+        orthogonality=_orthogonality(rotation),
         invariance=invariance(bundle, graph, head, rotation, clips),
         notes=list(_notes(bundle.manifest, parts, settings)),
         seconds=seconds,
@@ -141,15 +141,10 @@ def invariance(
     return figures
 
 
-def orthogonality(rotation: Array) -> float:
-    """Largest absolute row sum of U U^T - I."""
+def _orthogonality(rotation: Array) -> float:
+    """Largest absolute row sum of U U^T - I. Raises RunError where it is no rotation."""
     u = rotation.astype(np.float64)
-    return float(np.abs(u @ u.T - np.eye(len(u))).sum(axis=1).max())
-
-
-def check_orthogonal(rotation: Array) -> float:
-    """The `orthogonality` of U. Raises RunError where it is no rotation."""
-    off = orthogonality(rotation)
+    off = float(np.abs(u @ u.T - np.eye(len(u))).sum(axis=1).max())
     if not off < _ORTHOGONAL:
         raise RunError(f"U is not orthogonal (off by {off:.1e}); learn it again")
     return off

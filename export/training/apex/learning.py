@@ -48,9 +48,9 @@ def learn(
         # Copies: the file may not hold one tensor twice.
         held = {"u": torch.tensor(now.u), "best": torch.tensor(now.best)}
         run.write_state(held, _RotationState(now.done, now.best_purity, now.step, now.rows))
-        run.write_metrics([dict(row) for row in now.rows])
+        run.write_metrics(now.rows)
         last = now.rows[-1]
-        bar.step(", ".join(f"{name} {float(last[name]):.3f}" for name in _SHOWN if name in last))
+        bar.step(", ".join(f"{name} {last[name]:.3f}" for name in _SHOWN if name in last))
 
     try:
         u = learn_rotation(maps, settings, evidence=evidence, state=state, on_round=keep)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ....errors import DataError, EarmarkError
@@ -39,6 +39,16 @@ _AXES: tuple[Axis, ...] = ("square", "time", "frequency")
 _EVIDENCE = ("slopes", "pooled")
 # What is kept of a window: source recording, frames of real sound.
 _ROW = np.dtype([("recording", "<i4"), ("frames", "<i4")])
+
+
+class _Done(msgspec.Struct, frozen=True):
+    """maps.json: of which model and sounds the maps are, rows of a map, and the facts of `ClipMaps`."""
+
+    key: str
+    rows: int
+    sounds: int
+    labels: list[str]
+    left_out: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -113,11 +123,10 @@ def _key(manifest: Manifest, clips: Sequence[Clip]) -> str:
 def _opened(folder: Path, key: str, head: Head | None) -> ClipMaps | None:
     """What lies there, mapped; None where it is unfinished, damaged or of other clips."""
     try:
-        done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
-        if done["key"] != key:
+        done = msgspec.json.decode((folder / _DONE).read_bytes(), type=_Done)
+        if done.key != key:
             return None
-        rows = np.load(folder / _CLIPS)
-        bands = int(done["rows"])
+        rows, bands = np.load(folder / _CLIPS), done.rows
         frames = np.concatenate(([0], np.cumsum(rows["frames"], dtype=np.int64)))
         starts = {"square": frames * bands, "time": frames, "frequency": np.arange(len(rows) + 1) * bands}
         cells: dict[Axis, Cells] = {
@@ -130,10 +139,8 @@ def _opened(folder: Path, key: str, head: Head | None) -> ClipMaps | None:
         if head is not None:
             slopes, pooled = (np.load(folder / f"{name}.npy") for name in _EVIDENCE)
             evidence = Evidence.of(slopes, pooled)
-        left_out = [(str(name), str(reason)) for name, reason in done["left_out"]]
-        labels = [str(label) for label in done["labels"]]
-        return ClipMaps(maps, evidence, int(done["sounds"]), labels, left_out)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return ClipMaps(maps, evidence, done.sounds, done.labels, done.left_out)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, msgspec.MsgspecError):
         return None
 
 
@@ -210,15 +217,10 @@ class MapWriter:
             raise DataError(f"no clip could be used ({name}: {why})" if name else f"no clip to use: {why}")
         for table in self._all().values():
             table.finish()
-        done = {
-            "key": key,
-            "rows": len(self._spec.bands_hz),
-            "sounds": self._sounds,
-            "labels": sorted(self._labels),
-            "left_out": self._left_out,
-        }
+        bands, labels = len(self._spec.bands_hz), sorted(self._labels)
         with naming(self._folder / _DONE):
-            (self._folder / _DONE).write_text(json.dumps(done), encoding="utf-8")
+            done = _Done(key, bands, self._sounds, labels, self._left_out)
+            (self._folder / _DONE).write_bytes(msgspec.json.encode(done))
 
     def _all(self) -> dict[str, TableWriter]:
         return {_CLIPS: self._clips, **self._tables}

@@ -38,6 +38,7 @@ from ...sources.run.directory import RunDirectory
 from ...sources.run.rotation import FOLDER, PART, U, read_rotation
 from ..options import ApexOptions
 from ..over_source import classifier_split
+from ..resuming import begin
 from ..settings import SplitSettings, to_record
 from ..sounds import split_by
 from ..summary import Faults
@@ -107,25 +108,22 @@ def train_apex(
     """
     settings, options = settings or ApexSettings(), options or ApexOptions()
     bundle_path = _bundle_path(source)
-    is_bundle = bundle_path is not None
     run = run_directory(source, options.out)
     if run.begun and not options.resume:
         raise RunError(f"{run.path}: holds a learnt U already; go on with --resume, or remove it")
     with _bundle_of(source, run.path) as (bundle, classifier):
         manifest = bundle.manifest
         head, dims = _facts(bundle)
-        split = _split_of(source, settings)
-        sounds = _sounds(Path(data), manifest, split, strict=options.strict)
+        of_run = run_of(source)
+        own = None if settings.names_split or of_run is None else classifier_split(of_run)
+        sounds = _sounds(Path(data), manifest, own or settings, strict=options.strict)
         config = ApexConfig(
-            model_sha256=model_hash(manifest) if is_bundle else "",
+            model_sha256="" if bundle_path is None else model_hash(manifest),
             classifier_sha256=classifier,
             training=to_record(settings),
             clips={"train": len(sounds.train), "held_out": len(sounds.held_out)},
         )
-        if options.resume and run.config_path.exists():
-            _require_same(run, config)
-        else:
-            run.write_config(config)
+        begin(run, config, resume=options.resume)
         parts = _maps(Path(options.cache or run.path / "maps"), bundle, sounds, head, options)
         if not run.weights_path.exists():
             train = parts["train"]
@@ -134,12 +132,23 @@ def train_apex(
         rotation = read_rotation(run)
         graph = run.path / "embeddings.onnx"
         embeddings_model(graph, _spec(manifest), dims[0], head, rotation, attention_dims=dims[1])
-        seconds = round(sum(float(row["seconds"]) for row in run.read_metrics()), 1)
+        seconds = round(sum(row["seconds"] for row in run.read_metrics()), 1)
         report = report_of(bundle, graph, head, rotation, sounds.train, parts, settings, seconds)
         run.write_config(msgspec.structs.replace(config, report=report))
         index = None
         if bundle_path is not None:
-            index = _publish(bundle_path, Path(data), graph, report, sounds, options)
+            # The new generation: the index of what U was learnt from, in channels turned by U.
+            index = index_bundle(
+                bundle_path,
+                data,
+                audio=options.audio,
+                extend=False,
+                strict=options.strict,
+                device=options.device,
+                embeddings=graph,
+                apex=msgspec.to_builtins(report),
+                only={clip.name for clip in sounds.train} if sounds.split else None,
+            )
         graph.unlink()
     if options.cache is None:
         shutil.rmtree(run.path / "maps", ignore_errors=True)
@@ -208,13 +217,6 @@ def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Dims, Dims | None]]:
     return head, (dims[spec.tap], dims.get(spec.attention) if spec.attention else None)
 
 
-def _split_of(source: str | Path | Exportable, settings: ApexSettings) -> SplitSettings:
-    """How the clips are split: as the settings say, else as those of the run's classifier were."""
-    run = run_of(source)
-    own = None if settings.names_split or run is None else classifier_split(run)
-    return own or settings
-
-
 def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool) -> _Sounds:
     """The clips in their parts. Raises LabelError or DataError where classes are not the model's."""
     folder = list_sounds(data, fewest_classes=1)
@@ -234,18 +236,6 @@ def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool)
     )
 
 
-def _require_same(run: RunDirectory, config: ApexConfig) -> None:
-    held = run.read_config(ApexConfig)
-    for field, text in (
-        ("model_sha256", "another model"),
-        ("classifier_sha256", "another classifier"),
-        ("training", "other settings"),
-        ("clips", "other sounds"),
-    ):
-        if getattr(held, field) != getattr(config, field):
-            raise RunError(f"{run.path}: was begun with {text}; start anew in another folder (-o)")
-
-
 def _maps(
     folder: Path, bundle: Bundle, sounds: _Sounds, head: Head | None, options: ApexOptions
 ) -> dict[str, ClipMaps]:
@@ -262,25 +252,3 @@ def _maps(
         }
     finally:
         bar.close()
-
-
-def _publish(
-    bundle: Path,
-    data: Path,
-    graph: Path,
-    report: RotationReport,
-    sounds: _Sounds,
-    options: ApexOptions,
-) -> IndexReport:
-    """The bundle's new generation: the index of what U was learnt from, in channels turned by U."""
-    return index_bundle(
-        bundle,
-        data,
-        audio=options.audio,
-        extend=False,
-        strict=options.strict,
-        device=options.device,
-        embeddings=graph,
-        apex=msgspec.to_builtins(report),
-        only={clip.name for clip in sounds.train} if sounds.split else None,
-    )

@@ -33,7 +33,6 @@ from typing import Literal
 import numpy as np
 
 from ....evaluation.prototypes.purity import (
-    BLOCK,
     FeatureMaps,
     Strongest,
     purity,
@@ -92,7 +91,6 @@ def learn_rotation(
     evidence: Evidence | None = None,
     state: State | None = None,
     on_round: OnRound | None = None,
-    block: int = BLOCK,
 ) -> Values:
     """Learn U that makes the channels pure in the view square, and gathers contributions in few of them.
 
@@ -102,7 +100,6 @@ def learn_rotation(
         evidence: What channels contribute in the same clips; None: purity alone counts.
         state: To go on from; None: U = I.
         on_round: Called with the state after every round.
-        block: Clips taken together; U is the same whatever it is.
 
     Returns:
         U [C, C] float64, a rotation.
@@ -112,11 +109,11 @@ def learn_rotation(
     while state.done < rounds_of(settings, evidence):
         started = time.perf_counter()
         if state.done < settings.rounds:
-            state, row = _choosing_round(maps, settings, state, block)
+            state, row = _choosing_round(maps, settings, state)
         elif evidence is None or state.done < settings.rounds + settings.polish:
-            state, row = _polishing_round(maps, settings, state, block)
+            state, row = _polishing_round(maps, settings, state)
         else:
-            state, row = _gathering_round(maps, evidence, settings, state, block)
+            state, row = _gathering_round(maps, evidence, settings, state)
         row = {"epoch": state.done, **row, "seconds": round(time.perf_counter() - started, 3)}
         state = replace(state, rows=(*state.rows, row))
         if on_round is not None:
@@ -134,13 +131,13 @@ def polar(matrix: Values) -> Values:
 
 
 def _choosing_round(
-    maps: FeatureMaps, settings: ApexSettings, state: State, block: int
+    maps: FeatureMaps, settings: ApexSettings, state: State
 ) -> tuple[State, dict[str, float]]:
     """Choose, then move U towards the places chosen."""
     progress = state.done / max(1, settings.rounds - 1)
     count = _between(settings.n_first, settings.n_last, progress / _ANNEALED)
     focus = settings.focus * (1.0 - progress)
-    top = _chosen(maps, state.u, count, focus, block)
+    top = _chosen(maps, state.u, count, focus)
     aim = _aim(maps, top)
     loss = -float((state.u * aim).sum()) / maps.channels
     u = polar(aim)
@@ -148,9 +145,9 @@ def _choosing_round(
     best, best_purity = state.best, state.best_purity
     if state.done == 0 and settings.polish:
         best = _of_all_cells(maps)
-        best_purity = _judged(maps, best, settings.n_last, block)
+        best_purity = _judged(maps, best, settings.n_last)
     if progress >= _JUDGED or state.done == settings.rounds - 1:
-        judged = _judged(maps, u, settings.n_last, block)
+        judged = _judged(maps, u, settings.n_last)
         row["purity"] = round(judged, 6)
         if judged > best_purity:
             best, best_purity = u, judged
@@ -175,17 +172,17 @@ def _of_all_cells(maps: FeatureMaps) -> Values:
 
 
 def _polishing_round(
-    maps: FeatureMaps, settings: ApexSettings, state: State, block: int
+    maps: FeatureMaps, settings: ApexSettings, state: State
 ) -> tuple[State, dict[str, float]]:
     """From the best U a part of the way to the polar factor, kept if purer; the part doubles, else halves.
 
     The exact step is best for the places chosen, and chosen anew they may be worse.
     """
     step = state.step
-    top = _chosen(maps, state.best, settings.n_last, 0.0, block)
+    top = _chosen(maps, state.best, settings.n_last, 0.0)
     aim = _aim(maps, top)
     u = polar((1.0 - step) * state.best + step * polar(aim))
-    judged = _judged(maps, u, settings.n_last, block)
+    judged = _judged(maps, u, settings.n_last)
     loss = -float((state.best * aim).sum()) / maps.channels
     row = {"n": settings.n_last, "focus": 0.0, "loss": round(loss, 6), "purity": round(judged, 6)}
     row["step"] = step
@@ -199,11 +196,11 @@ def _polishing_round(
 
 
 def _gathering_round(
-    maps: FeatureMaps, evidence: Evidence, settings: ApexSettings, state: State, block: int
+    maps: FeatureMaps, evidence: Evidence, settings: ApexSettings, state: State
 ) -> tuple[State, dict[str, float]]:
     """With the places that are best by the current U, some steps up the slope of purity - gather * rest."""
     u = state.best
-    aim = _aim(maps, _chosen(maps, u, settings.n_last, 0.0, block)) / maps.channels
+    aim = _aim(maps, _chosen(maps, u, settings.n_last, 0.0)) / maps.channels
 
     def worth(u: Values) -> tuple[float, Values]:
         rest, slope = evidence.rest(u)
@@ -224,7 +221,7 @@ def _gathering_round(
             break
         u, value, slope = tried, reached, following
         step *= 1.5
-    (listed, rest), judged = evidence.listed(u), _judged(maps, u, settings.n_last, block)
+    (listed, rest), judged = evidence.listed(u), _judged(maps, u, settings.n_last)
     row = {"n": settings.n_last, "focus": 0.0, "loss": round(-value, 6), "purity": round(judged, 6)}
     row |= {"listed": round(listed, 6), "rest": round(rest, 6)}
     return replace(state, u=u, best=u, best_purity=judged, done=state.done + 1), row
@@ -245,12 +242,12 @@ def _between(first: int, last: int, progress: float) -> int:
     return round(fallen)
 
 
-def _chosen(maps: FeatureMaps, u: Values, count: int, focus: float, block: int) -> Strongest:
-    return strongest(maps, _VIEW, u.astype(np.float32), count, focus=focus, block=block)
+def _chosen(maps: FeatureMaps, u: Values, count: int, focus: float) -> Strongest:
+    return strongest(maps, _VIEW, u.astype(np.float32), count, focus=focus)
 
 
-def _judged(maps: FeatureMaps, u: Values, count: int, block: int) -> float:
-    return purity(maps, _VIEW, u.astype(np.float32), count, block=block)
+def _judged(maps: FeatureMaps, u: Values, count: int) -> float:
+    return purity(maps, _VIEW, u.astype(np.float32), count)
 
 
 def _aim(maps: FeatureMaps, top: Strongest) -> Values:

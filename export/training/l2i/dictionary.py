@@ -23,9 +23,8 @@ import numpy.typing as npt
 
 from ....errors import DataError, RunError
 from ....prototypes_index.atomic import write_whole
+from ....runtime.values.arrays import FloatArray
 from ...sources.run.explainers import DICTIONARY
-
-FloatArray = npt.NDArray[np.float32]
 
 # Components where none is given, as far as the data allow: docs/l2i.md has what fewer lose.
 _USUAL = 96

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ....runtime.values.arrays import FloatArray
-from ...graphs.stft import stft
+from ...graphs.stft import magnitude, stft
 from ...models.interpreter import ByDesign, Interpreter
 from ...models.interpreters import InterpreterForm
 from ...source.source import Source
@@ -186,8 +186,8 @@ def fit_by_design(training: InterpreterTraining, *, quiet: bool) -> dict[str, to
             own, z, logits, *_ = model.interpreted(spectrum)
         own, z, logits = (t.to(training.dtype) for t in (own, z, logits))
         activations = training.interpreter.fitted(spectrum, own)
-        amplitude = torch.sqrt(spectrum.square().sum(dim=-1) + 1e-14)
-        loss = nmf_terms((own, activations), dictionary, torch.log1p(amplitude), settings)
+        log_amplitude = torch.log1p(magnitude(spectrum))
+        loss = nmf_terms((own, activations), dictionary, log_amplitude, settings)
         if settings.removal_weight and progress > _SAYS_SOMETHING:
             loss = loss + settings.removal_weight * removal(
                 logits[_HALF].detach(),

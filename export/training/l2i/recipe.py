@@ -158,8 +158,7 @@ def _begun(
         learnt = _dictionary(given, source, parts.training, settings, quiet=options.quiet)
         _write_beginning(run, source, learnt, settings, started)
         return run.read_config(InterpreterConfig)
-    fields = ("by_design", "classifier_sha256", "noise_sha256", "clips", "training", "start")
-    require_same(run, started, fields)
+    require_same(run, started)
     if options.dictionary is not None:
         other = RunDirectory(Path(options.dictionary), "interpreter")
         if not np.array_equal(_spectra(run, source).values, _spectra(other, source).values):

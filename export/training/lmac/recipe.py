@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -82,23 +81,10 @@ def train_lmac(
         training=to_record(settings),
         clips=parts.counts(),
     )
-    fields = (
-        "classifier_sha256",
-        "noise_sha256",
-        "clips",
-        "training",
-        "mask_targets",
-        "mask_gain",
-    )
-    begin(run, config, fields, resume=options.resume)
+    begin(run, config, resume=options.resume)
     if not run.weights_path.exists():
-        mixtures = MixtureBatches(
-            parts.training.waveforms,
-            frozen.samples,
-            settings,
-            noise,
-            sharpened=settings.sharpened,
-        )
+        clips = parts.training.waveforms
+        mixtures = MixtureBatches(clips, frozen.samples, settings, noise, sharpened=settings.sharpened)
         run.write_weights(_fit(run, form, frozen, parts, settings, mixtures, quiet=options.quiet))
     trained = form.build()
     run.fill(trained)
@@ -123,7 +109,7 @@ def train_lmac(
     )
 
 
-def doubts(figures: Mapping[str, Any]) -> tuple[str, ...]:
+def doubts(figures: Mapping[str, float]) -> tuple[str, ...]:
     """Warnings of masks by which nothing is explained, by their mean area and faithfulness, 0..1."""
     area, lost = figures.get("area"), figures.get("faithfulness")
     if area is not None and not LEAST_AREA <= area <= MOST_AREA:
