@@ -43,10 +43,11 @@ _FIGURES = {
 
 
 @click.command(
+    short_help="How faithful masks and components are, beside baselines.",
     epilog=examples(
         "earmark evaluate masks bundle data --fold 4",
         "earmark evaluate masks bundle data -m mask -m random --domain audio --json",
-    )
+    ),
 )
 @bundle_and_data
 @settings_options(MaskSettings)

@@ -38,7 +38,10 @@ from .options import (
 Answer = TypeVar("Answer")
 
 
-@click.command(epilog=examples("earmark evaluate events bundle data --events events.csv"))
+@click.command(
+    short_help="How well explanations find the true event in time.",
+    epilog=examples("earmark evaluate events bundle data --events events.csv"),
+)
 @bundle_and_data
 @events_option
 @settings_options(LocalisationSettings)
@@ -95,7 +98,10 @@ def events(
     )
 
 
-@click.command(epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"))
+@click.command(
+    short_help="How many events of recordings are detected.",
+    epilog=examples("earmark evaluate detections bundle recordings --min-score 0.6"),
+)
 @bundle_and_data
 @events_option
 @settings_options(AgreementSettings)
@@ -137,7 +143,10 @@ def detections(
     out.give(report, report.table, text)
 
 
-@click.command(epilog=examples("earmark evaluate prototypes bundle data"))
+@click.command(
+    short_help="Whether the nearest prototypes are the evidence.",
+    epilog=examples("earmark evaluate prototypes bundle data"),
+)
 @bundle_and_data
 @settings_options(PrototypeSettings)
 @preset_option
@@ -169,7 +178,10 @@ def prototypes(
     )
 
 
-@click.command(epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"))
+@click.command(
+    short_help="What changes the masks, and what does not.",
+    epilog=examples("earmark evaluate sanity bundle data --fold 4 --other bundle1"),
+)
 @bundle_and_data
 @settings_options(SanitySettings)
 @click.option(
@@ -213,7 +225,10 @@ def sanity(
     out.give(report, report.table, [head, "", *out.lines(report.table)], report.warnings)
 
 
-@click.command(epilog=examples("earmark evaluate trust bundle data --fold 4 --store"))
+@click.command(
+    short_help="How far a single mask is to be believed.",
+    epilog=examples("earmark evaluate trust bundle data --fold 4 --store"),
+)
 @bundle_and_data
 @settings_options(TrustSettings)
 @click.option("--store", is_flag=True, help="Keep it in BUNDLE: every result then says it of its mask.")

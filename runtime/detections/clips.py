@@ -17,7 +17,7 @@ from ..values.arrays import FloatArray
 from .detection import Detection
 from .recent import Stretch
 
-# A run draws thousands of pictures: with so many colours they take half the room and look the same.
+# A run draws thousands of pictures: with so many colours they take a third of the room and look the same.
 _COLOURS = 128
 
 
@@ -37,6 +37,8 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     clip: the sound of the detection's windows; more than 8 channels are never FLAC
     Raises WriteError where a file cannot be written.
     """
+    from PIL.Image import Quantize
+
     suffix = coding_of(kind, len(clip.samples), clip.rate)[0]
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
         shown = Spectrogram(amplitude, clip.end_s - clip.start_s, clip.rate / 2)
     chart = Chart(f"{detection.label}  {detection.score:.1%}", "", shown.seconds, shown)
     with open_whole(folder / files.picture) as file:
-        image_of(chart).quantize(_COLOURS, dither=0).save(file, format="PNG")
+        image_of(chart).quantize(_COLOURS, Quantize.MAXCOVERAGE, dither=0).save(file, format="PNG")
     return files
 
 

@@ -96,6 +96,6 @@ class Clearest:
         others = f" (and {len(lost) - 1} other labels in theirs)" if len(lost) > 1 else ""
         return [
             f"{labels[first]!r} has {self._scores[first]:.1%} in the window {start:.2f}-{end:.2f} s{others}, "
-            f"but {joined[first]:.1%} as {how} over {self._windows} windows: explain with aggregate max, or "
-            "export the bundle again with --aggregate max, for the clearest window to count"
+            f"but {joined[first]:.1%} as {how} over {self._windows} windows: for the clearest window "
+            'to count, explain with --aggregate max (in Python aggregate="max"), or export the bundle so'
         ]

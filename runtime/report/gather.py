@@ -19,6 +19,7 @@ from ..methods.prototypes.channels import Contributions
 from ..methods.prototypes.prototype import Place, Prototype
 from ..methods.prototypes.result import PrototypesResult
 from ..methods.result import MethodResult
+from ..methods.segments.picture import shown_values
 from ..methods.segments.result import SegmentsResult
 from ..scores.text import score_text
 from ..values.arrays import FloatArray
@@ -225,19 +226,20 @@ def _facts(result: ExplainedSound) -> list[tuple[str, str]]:
 
 
 def _segments(segments: SegmentsResult) -> Segments:
+    values, spreads, per = shown_values(segments)
     rows = zip(
         segments.start_s,
         segments.end_s,
         segments.fmin_hz,
         segments.fmax_hz,
-        segments.importance,
-        segments.uncertainty,
+        values,
+        spreads,
         strict=True,
     )
     sign = "" if segments.signed else "; signs are those of the marginal effect"
     return Segments(
         axis=segments.axis,
-        unit=_UNITS[segments.unit],
+        unit=_UNITS[segments.unit] + per,
         note=(
             f"The {segments.surrogate} surrogate predicts {max(0.0, segments.r2):.0%} of what unseen masks "
             f"do to the score (R2 {segments.r2:.2f}, {segments.calls} forward passes, "

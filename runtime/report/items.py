@@ -46,7 +46,7 @@ class Sounds(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A segment; `uncertainty` is a standard deviation, None where the surrogate has none."""
+    """A segment as pictures show it; `uncertainty` is a standard deviation, None where there is none."""
 
     box: Box
     importance: float

@@ -84,8 +84,12 @@ def read_stored(folder: Path) -> dict[str, Any]:
     """
     path = folder / ARRAYS
     if not path.is_file():
-        reason = "the result was saved without arrays; save it with arrays=True" if folder.is_dir() else ""
-        raise DataError(f"{path}: is not there{': ' if reason else ''}{reason}")
+        reason = ""
+        if folder.is_dir():
+            reason = (
+                ": the result was saved without arrays; save it with arrays=True, or earmark explain --arrays"
+            )
+        raise DataError(f"{path}: is not there{reason}")
     document, arrays = read_arrays(path)
     with _reading(path):
         if document["schema_version"] > SCHEMA_VERSION:

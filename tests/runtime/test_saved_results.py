@@ -109,7 +109,7 @@ def test_without_sound_and_without_arrays(result, tmp_path):
         *("result.json", "mask.png", "components.png", "prototypes.png", "channels.png"),
         *("segments.png", "segments.csv"),
     }
-    with pytest.raises(earmark.DataError, match=r"saved without arrays; save it with arrays=True"):
+    with pytest.raises(earmark.DataError, match=r"arrays=True, or earmark explain --arrays"):
         earmark.Result.load(tmp_path / "out")
     refuses(earmark.DataError, "is not there", earmark.Result.load, tmp_path / "nowhere")
     for asked, said in (

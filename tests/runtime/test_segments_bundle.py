@@ -13,6 +13,7 @@ from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.segments.explanation import shares_of
 from earmark.runtime.methods.segments.rows import stretches_of
+from earmark.runtime.report.gather import item_of
 
 pytest.importorskip("onnxruntime")
 
@@ -296,6 +297,9 @@ def test_on_long_sound_the_calls_come_first(calls_bundle, aggregate):
         inside += np.clip(shared, 0.0, None)
     assert all(inside[index] > 0.0 for index in found.strongest(10))
     assert all(inside[index] > 0.0 for index in found.top(10))
+    # The page ranks as the text does: rows of windows not looked into are long, and hold little a second.
+    shown = [abs(row.importance) for row in item_of(result).segments.rows]
+    assert np.argsort(-np.array(shown), kind="stable")[:10].tolist() == found.strongest(10)
     positive = np.maximum(found.importance, 0.0)
     # The calls are 5 % of the sound.
     assert (positive * inside / (found.end_s - found.start_s)).sum() > 0.6 * positive.sum()

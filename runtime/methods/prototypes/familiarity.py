@@ -59,6 +59,7 @@ class Familiarity(ResultRecord):
         if not self.unfamiliar:
             return None
         return (
-            "unfamiliar: this sound is unlike anything this model was trained on (of its training sounds "
-            f"{self.percentile:.0f} % are as unlike the others); do not rely on its label"
+            "unfamiliar: this sound is unlike anything this model was trained on "
+            f"({self.percentile:.0f} % of its training sounds lie as far from the rest); "
+            "do not rely on its label"
         )

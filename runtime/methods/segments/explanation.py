@@ -235,7 +235,9 @@ class SegmentsExplanation:
                 # What share was predicted differs from window to window.
                 named.setdefault(_PREDICTED.sub("too little", text), []).append(where)
         warnings = []
-        for text, places in named.items():
+        for text, spans in named.items():
+            # Windows that begin a few samples apart have one text.
+            places = list(dict.fromkeys(spans))
             more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
             windows = "window" if len(places) == 1 else "windows"
             warnings.append(f"{text} (in the {windows} {', '.join(places[:_NAMED])}{more})")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...drawing.shown import Bars, Chart, Join, Tiles
+from ...values.arrays import Values
 from ..result import About
 from .result import PairKind, SegmentsResult
 
@@ -17,20 +16,26 @@ def chart_of(part: SegmentsResult, about: About) -> Chart:
     suffices ("or") or both are needed ("and").
     Other axes: a tile a segment, the stronger coloured the more it matters.
     """
-    unit = part.unit.replace("_", "-")
+    values, spread, per = shown_values(part)
+    unit = part.unit.replace("_", "-") + per
     sound = about.spectrogram()
     if part.axis != "time":
         edges = zip(part.start_s, part.end_s, part.fmin_hz, part.fmax_hz, strict=True)
         boxes = tuple((float(a), float(b), float(low), float(high)) for a, b, low, high in edges)
-        values, unit = (part.density, f"{unit} per s") if part.uneven else (part.importance, unit)
-        tiles = Tiles(boxes, np.asarray(values), unit)
+        tiles = Tiles(boxes, values, unit)
         return Chart(about.title, about.caption, about.duration_s, sound, tiles)
-    values, spread = part.importance, part.uncertainty
-    if part.uneven:
-        values, unit = part.density, f"{unit} per s"
-        spread = spread / (part.windows * (part.end_s - part.start_s))
     bars = Bars(part.start_s, part.end_s, values, spread, unit, part.effects, joins_of(part))
     return Chart(about.title, about.caption, about.duration_s, sound, strips=(bars,))
+
+
+def shown_values(part: SegmentsResult) -> tuple[Values, Values, str]:
+    """What pictures show of each segment: importance and its uncertainty, and what their unit is divided by.
+
+    Where segments are not alike: per second and window, by which they are ranked.
+    """
+    if not part.uneven:
+        return part.importance, part.uncertainty, ""
+    return part.density, part.uncertainty / (part.windows * (part.end_s - part.start_s)), " per s"
 
 
 def joins_of(part: SegmentsResult) -> tuple[Join, ...]:
