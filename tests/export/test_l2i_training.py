@@ -20,6 +20,9 @@ from earmark.export.training.options import InterpreterOptions
 from earmark.export.training.settings import ClassifierSettings
 
 torch = later("torch")
+DecoderConfig = later("earmark.export.sources.run.config", "DecoderConfig")
+RunDirectory = later("earmark.export.sources.run.directory", "RunDirectory")
+decoder_form = later("earmark.export.training.forms", "decoder_form")
 load = later("earmark.export.sources.run.source", "load")
 train_classifier = later("earmark.export.training.classifier", "train_classifier")
 train_l2i = later("earmark.export.training.l2i.recipe", "train_l2i")
@@ -205,6 +208,22 @@ def test_by_design_the_components_are_the_classifier(designed, classified):
     assert again.head_layers
     np.testing.assert_array_equal(again.outputs(wave)["logits"], before.outputs(wave)["logits"])
     assert np.abs(answers["logits"] - before.outputs(wave)["logits"]).max() > 0.1
+
+
+def test_by_design_nothing_is_left_of_a_decoder_beside_it(designed, tmp_path):
+    """It explains the classifier after the fact: neither its figures nor what its masks multiply are kept."""
+    run = shutil.copytree(designed[0], tmp_path / "run")
+    after = load(run, interpreter=False)
+    config = DecoderConfig(
+        decoder=decoder_form(after, "compact", 4),
+        classifier_sha256=after.fingerprint(),
+        mask_gain="linear",
+        validation={"area": 0.1},
+    )
+    RunDirectory(run, "decoder").write_config(config)
+    source = load(run)
+    assert (source.decoder, source.mask_gain) == (None, "log")
+    assert "validation_area" not in source.evaluation
 
 
 @pytest.mark.slow
