@@ -3,11 +3,13 @@
 import functools
 import os
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from browsers import CHROMIUMS, installed
+from browsers import CHROMIUMS, FIREFOXES, installed
 from changed_bundle import drop_decoder, rewritten
 
 # Before torch is imported: on tensors as small as the tests' threads only wait for each other, and on a busy
@@ -151,3 +153,42 @@ def chromium(playwright):
     browser = playwright.chromium.launch(executable_path=installed(CHROMIUMS), args=arguments)
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def sound_server(tmp_path_factory):
+    """A sound card that nobody hears: Firefox plays nothing without one."""
+    folder = tmp_path_factory.mktemp("pulse")
+    socket = folder / "socket"
+    modules = [f"module-native-protocol-unix socket={socket} auth-anonymous=1", "module-null-sink"]
+    options = ["-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disable-shm=true"]
+    options += [word for module in modules for word in ("-L", module)]
+    own = {**os.environ, "PULSE_RUNTIME_PATH": str(folder), "PULSE_STATE_PATH": str(folder)}
+    server = subprocess.Popen([installed(["pulseaudio"]), *options], env=own, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if socket.exists():
+            break
+        time.sleep(0.05)
+    assert socket.exists()
+    yield f"unix:{socket}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def firefox(playwright, sound_server):
+    """Debian's, by WebDriver BiDi."""
+    opened = playwright.firefox.launch(
+        executable_path=installed(FIREFOXES),
+        channel="moz-firefox",
+        env={**os.environ, "PULSE_SERVER": sound_server},
+        # A click by BiDi is none of a person.
+        firefox_user_prefs={"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0},
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox"])
+def browser(request):
+    return request.getfixturevalue(request.param)

@@ -1,12 +1,7 @@
-"""What tests of pages in browsers share: Firefox with a sound card, pages of one result and of many."""
-
-import os
-import subprocess
-import time
+"""Pages of one result and of many, for tests of reports in browsers."""
 
 import numpy as np
 import pytest
-from browsers import FIREFOXES, installed
 
 import earmark
 from earmark.evaluation.synthesis.clips import make_clip
@@ -16,45 +11,6 @@ from earmark.runtime.report.items import Row, SearchedSound
 from earmark.runtime.report.page import ReportWriter
 
 RATE = 16000
-
-
-@pytest.fixture(scope="session")
-def sound_server(tmp_path_factory):
-    """A sound card that nobody hears: Firefox plays nothing without one."""
-    folder = tmp_path_factory.mktemp("pulse")
-    socket = folder / "socket"
-    modules = [f"module-native-protocol-unix socket={socket} auth-anonymous=1", "module-null-sink"]
-    options = ["-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disable-shm=true"]
-    options += [word for module in modules for word in ("-L", module)]
-    own = {**os.environ, "PULSE_RUNTIME_PATH": str(folder), "PULSE_STATE_PATH": str(folder)}
-    server = subprocess.Popen([installed(["pulseaudio"]), *options], env=own, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        if socket.exists():
-            break
-        time.sleep(0.05)
-    assert socket.exists()
-    yield f"unix:{socket}"
-    server.terminate()
-    server.wait()
-
-
-@pytest.fixture(scope="module")
-def firefox(playwright, sound_server):
-    """Debian's, by WebDriver BiDi."""
-    opened = playwright.firefox.launch(
-        executable_path=installed(FIREFOXES),
-        channel="moz-firefox",
-        env={**os.environ, "PULSE_SERVER": sound_server},
-        # A click by BiDi is none of a person.
-        firefox_user_prefs={"media.autoplay.default": 0, "media.autoplay.blocking_policy": 0},
-    )
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
-def browser(request):
-    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import soundfile
-from browsers import FIREFOXES, installed, nothing_runs
+from browsers import nothing_runs, until
 from web_pages import (
     ask,
     check_answer,
@@ -27,18 +27,6 @@ pytestmark = pytest.mark.browser
 
 EXAMPLE = SHIPPED.with_name("example.flac")
 HOSTILE = "<img src=x onerror=window.ran=1>.wav"
-
-
-@pytest.fixture(scope="module")
-def firefox(playwright):
-    browser = playwright.firefox.launch(executable_path=installed(FIREFOXES), channel="moz-firefox")
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
-def browser(request):
-    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -190,12 +178,7 @@ def test_a_prototype_plays(chromium, address):
         tab.click("#example")
         explained(tab, "example.flac")
         tab.click(".match >> nth=0 >> text=Play")
-        for _ in range(100):
-            if tab.evaluate("sounding !== view.transport && sounding.time > 0.1"):
-                break
-            tab.wait_for_timeout(20)
-        else:
-            raise AssertionError("the prototype does not play")
+        until(tab, "sounding !== view.transport && sounding.time > 0.1")
 
 
 def test_another_label_is_asked_about(chromium, address):
