@@ -44,6 +44,12 @@ def bundled(path, out, **told):
     return source, manifest, earmark.load(out, device="cpu")
 
 
+def on_sound(tmp_path, nodes, outputs, constants=(), **inputs):
+    """A file of the row of sounds `x` [B, N], the body, and the nodes behind it."""
+    taken = {"x": (F32, ["b", "n"]), **inputs}
+    return save(tmp_path / "net.onnx", [row(), *body(), *nodes], taken, outputs, [ROW, *constants])
+
+
 def answers(explainer, sounds):
     with explainer:
         return engine_of(explainer).logits_of(sounds)
@@ -168,7 +174,7 @@ JOINS = {
 @pytest.mark.parametrize("how", list(JOINS))
 @pytest.mark.parametrize("form", ["[B, T, K]", "[T, K]", "[B, K, T]", "[B, T, K] float16"])
 def test_scores_of_frames(tmp_path, how, form):
-    nodes = [row(), *body(), *head("frames", "each"), node("Sigmoid", "each", "p")]
+    nodes = [*head("frames", "each"), node("Sigmoid", "each", "p")]
     dims, last = ["b", "t", CLASSES], "p"
     if form == "[T, K]":
         nodes.append(node("Squeeze", "p first", "y"))
@@ -181,13 +187,8 @@ def test_scores_of_frames(tmp_path, how, form):
         nodes.append(node("Cast", "p", "y", to=kind))
         last = "y"
     batch = 1 if form == "[T, K]" else "b"
-    path = save(
-        tmp_path / "net.onnx",
-        nodes,
-        {"x": (F32, [batch, "n"])},
-        {last: (kind, dims)},
-        [ROW, ("first", np.array([0], np.int64))],
-    )
+    first = ("first", np.array([0], np.int64))
+    path = on_sound(tmp_path, nodes, {last: (kind, dims)}, [first], x=(F32, [batch, "n"]))
     told = {"task": "multi_label", "scores": "probabilities"}
     if how == "mean":
         with pytest.raises(SourceError, match=r"holds scores of frames.*--reduce max"):
@@ -203,21 +204,14 @@ def test_scores_of_frames(tmp_path, how, form):
 def test_a_detector_without_an_axis_of_labels(tmp_path, dims):
     shape = np.array([-1, 1, 1][: len(dims)], np.int64)
     nodes = [
-        row(),
-        *body(),
         *mean(),
         *head(output="all"),
         node("ReduceSum", "all last", "column", keepdims=1),
         node("Sigmoid", "column", "p"),
         node("Reshape", "p shape", "y"),
     ]
-    path = save(
-        tmp_path / "net.onnx",
-        nodes,
-        {"x": (F32, ["b", "n"])},
-        {"y": dims},
-        [ROW, ("last", np.array([1], np.int64)), ("shape", shape)],
-    )
+    constants = [("last", np.array([1], np.int64)), ("shape", shape)]
+    path = on_sound(tmp_path, nodes, {"y": dims}, constants)
     told = {"labels": ["speech"], "task": "multi_label", "scores": "probabilities"}
     _, _, explainer = bundled(path, tmp_path / "bundle", **told)
     sounds = sounds_of()
@@ -227,8 +221,8 @@ def test_a_detector_without_an_axis_of_labels(tmp_path, dims):
 
 def test_a_detector_of_frames(tmp_path):
     """[B, T] of one label."""
-    nodes = [row(), *body(), node("ReduceMean", "frames", "y", axes=[2], keepdims=0)]
-    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", "t"]}, [ROW])
+    joined = node("ReduceMean", "frames", "y", axes=[2], keepdims=0)
+    path = on_sound(tmp_path, [joined], {"y": ["b", "t"]})
     told = {"labels": ["a"], "task": "multi_label", "scores": "logits", "reduce": "max"}
     _, _, explainer = bundled(path, tmp_path / "bundle", **told)
     expected = frames_of(sounds_of()).mean(axis=2).max(axis=1)
@@ -245,8 +239,8 @@ def test_a_detector_of_frames(tmp_path):
     ],
 )
 def test_contributions_add_up_behind_softmax_and_sigmoid(tmp_path, last, scores, task):
-    nodes = [row(), *body(), *mean(), *head(output="raw"), node(last, "raw", "y")]
-    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {"y": ["b", CLASSES]}, [ROW])
+    nodes = [*mean(), *head(output="raw"), node(last, "raw", "y")]
+    path = on_sound(tmp_path, nodes, {"y": ["b", CLASSES]})
     _, manifest, explainer = bundled(
         path, tmp_path / "bundle", scores=scores, task=task, feature_map=MapRequest("active", "ct")
     )
@@ -291,14 +285,12 @@ def test_nodes_in_any_order(tmp_path):
 
 def test_a_zipmap_is_cut_off(tmp_path):
     nodes = [
-        row(),
-        *body(),
         *mean(),
         *head(output="raw"),
         node("Softmax", "raw", "p"),
         node("ZipMap", "p", "output_probability", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2]),
     ]
-    path = save(tmp_path / "net.onnx", nodes, {"x": (F32, ["b", "n"])}, {}, [ROW])
+    path = on_sound(tmp_path, nodes, {})
     model = onnx.load(path)
     element = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(F32, []))
     model.graph.output.append(
@@ -318,34 +310,20 @@ def test_a_branch_by_the_sample_rate(tmp_path):
         return helper.make_graph(nodes, name, [], given)
 
     nodes = [
-        row(),
-        *body(),
         *mean(),
         *head(output="raw"),
         node("Equal", "sr known", "yes"),
         node("If", "yes", "y hn", then_branch=branch("then", "Neg"), else_branch=branch("else", "Abs")),
     ]
-    path = save(
-        tmp_path / "net.onnx",
-        nodes,
-        {"x": (F32, ["b", "n"]), "sr": (TensorProto.INT64, []), "h": (F32, [1, 4])},
-        {"y": ["b", CLASSES], "hn": [1, 4]},
-        [ROW, ("known", np.array(RATE))],
-    )
+    outputs, constants = {"y": ["b", CLASSES], "hn": [1, 4]}, [("known", np.array(RATE))]
+    path = on_sound(tmp_path, nodes, outputs, constants, sr=(TensorProto.INT64, []), h=(F32, [1, 4]))
     given = Given(states={"h": "zeros"})
     _, _, explainer = bundled(path, tmp_path / "bundle", inputs=given, output="y")
     np.testing.assert_allclose(answers(explainer, sounds_of()), -logits_of(sounds_of()), atol=1e-4)
 
 
 def test_an_embedding_is_a_map_of_one_cell(tmp_path):
-    nodes = [row(), *body(), *mean(), *head()]
-    path = save(
-        tmp_path / "net.onnx",
-        nodes,
-        {"x": (F32, ["b", "n"])},
-        {"y": ["b", CLASSES], "pooled": ["b", 4]},
-        [ROW],
-    )
+    path = on_sound(tmp_path, [*mean(), *head()], {"y": ["b", CLASSES], "pooled": ["b", 4]})
     _, manifest, explainer = bundled(
         path, tmp_path / "bundle", output="y", feature_map=MapRequest("pooled", "c")
     )
