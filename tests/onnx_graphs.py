@@ -1,8 +1,7 @@
 """Small graphs that a stranger might give: a CNN over a bank of filters, a transformer over its patches."""
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from saved_graph import node, saved
 
 RATE, HOP, BANDS, LABELS = 8000, 80, 16, ["a", "b", "c"]
@@ -179,9 +178,5 @@ def tagger(path, labels, samples=RATE // 2):
         node("Gemm", "embedding matrix bias", "logits"),
         node("Sigmoid", "logits", "scores"),
     ]
-    values = (("sound", samples), ("scores", labels), ("embedding", BANDS))
-    sound, *given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", n]) for name, n in values)
-    weights = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "tagger", [sound], given, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    given = {"scores": ["b", labels], "embedding": ["b", BANDS]}
+    return saved(path, nodes, constants, {"sound": ["b", samples]}, given)

@@ -6,7 +6,7 @@ import pytest
 from command_line import invoke
 from onnx import TensorProto, helper, numpy_helper
 from refusals import refuses
-from saved_graph import node
+from saved_graph import node, saved
 
 from earmark.errors import SourceError
 from earmark.export.sources.onnx.file import load
@@ -42,19 +42,7 @@ def graph(path, last=(), *, name="x", dims=("batch", "samples"), scale=3.0, outp
     if len(outputs) > 1:
         nodes.append(helper.make_node("Identity", ["flat"], [outputs[1]]))
         shapes[outputs[1]] = ["batch", 8]
-    return save(path, nodes, constants, name, dims, shapes)
-
-
-def save(path, nodes, constants, name, dims, shapes, kind=TensorProto.FLOAT):
-    made = helper.make_graph(
-        nodes,
-        "stranger",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))],
-        [helper.make_tensor_value_info(output, kind, shape) for output, shape in shapes.items()],
-        [numpy_helper.from_array(array, key) for key, array in constants.items()],
-    )
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return saved(path, nodes, constants, {name: list(dims)}, shapes)
 
 
 def opened(path, **how):
@@ -200,7 +188,8 @@ def test_features_of_a_fixed_number_are_not_taken_for_sound(tmp_path, name, samp
     random = np.random.default_rng(0)
     constants = {"w": random.standard_normal((samples, CLASSES)).astype(np.float32)}
     nodes = [node("MatMul", f"{name} w", "y")]
-    path = save(tmp_path / "h.onnx", nodes, constants, name, ("batch", samples), {"y": ["batch", CLASSES]})
+    shapes = {name: ["batch", samples]}, {"y": ["batch", CLASSES]}
+    path = saved(tmp_path / "h.onnx", nodes, constants, *shapes)
     refuses(SourceError, f"{name!r}.*{why}", opened, path, window_seconds=None)
     # Told that it is sound, it is taken for that.
     assert opened(path, window_seconds=samples / RATE).window.seconds == samples / RATE
@@ -218,9 +207,8 @@ def test_scores_of_frames_that_happen_to_be_as_many_as_labels(tmp_path):
         node("Conv", "wave kernel", "frames", strides=[1000]),
         node("Reshape", "frames flat", "y"),
     ]
-    path = save(
-        tmp_path / "frames.onnx", nodes, constants, "x", ("batch", "samples"), {"y": ["batch", "count"]}
-    )
+    shapes = {"x": ["batch", "samples"]}, {"y": ["batch", "count"]}
+    path = saved(tmp_path / "frames.onnx", nodes, constants, *shapes)
     refuses(SourceError, r"\[1, 3\] and \[1, 4\] for sounds of unlike.*axis of labels", opened, path)
 
 
