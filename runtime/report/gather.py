@@ -186,7 +186,7 @@ def _summary(
         where = ", ".join(
             span_text(start_s + start, start_s + end, between=" to ") for start, end in mask.spans[:3]
         )
-        more = f" and at {len(mask.spans) - 3} more places" if len(mask.spans) > 3 else ""
+        more = f" and {len(mask.spans) - 3} more" if len(mask.spans) > 3 else ""
         sentences.append(
             f"What it rests on lies {f'at {where}{more}, ' if where else ''}"
             f"between {low:.0f} and {high:.0f} Hz: {mask.area:.0%} of the spectrogram."

@@ -65,7 +65,7 @@ function summaryOf(facts, { target, scores, mask }, ranked) {
   else sentences.push(`Explained is ${label}, with a score of ${scoreText(scores[target])}; the model says ${best}, ${scoreText(score)}.`);
   if (mask) {
     const where = mask.spans.slice(0, 3).map(([start, end]) => `${start.toFixed(2)} to ${end.toFixed(2)} s`).join(", ");
-    const more = mask.spans.length > 3 ? ` and at ${mask.spans.length - 3} more places` : "";
+    const more = mask.spans.length > 3 ? ` and ${mask.spans.length - 3} more` : "";
     const at = where ? `at ${where}${more}, ` : "";
     sentences.push(`What it rests on lies ${at}between ${Math.round(mask.band[0])} and ${Math.round(mask.band[1])} Hz: ${Math.round(100 * mask.area)}% of the spectrogram.`);
   }
