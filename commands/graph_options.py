@@ -148,10 +148,14 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
         if frontend is None and options.sample_rate is None:
             frontend, window = facts.frontend, window or facts.window_seconds
         tell(f"earmark: what is not told of {path} is read from {folder / FILE}")
-    if labels is None:
-        raise click.UsageError(f"{path}: an .onnx file does not say its labels; give --labels")
+    missing = ["--labels"] if labels is None else []
     if frontend is None and options.sample_rate is None:
-        raise click.UsageError(f"{path}: an .onnx file does not say its sample_rate; give --sample-rate")
+        missing.append("--sample-rate")
+    if labels is None or missing:
+        raise click.UsageError(
+            f"{path}: an .onnx file does not say everything; give {' and '.join(missing)} "
+            f"(earmark inspect {path} has the whole command)"
+        )
     return load(
         path,
         labels=labels,

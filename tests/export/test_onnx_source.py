@@ -220,6 +220,7 @@ def test_the_command_needs_no_pytorch(tmp_path):
 
 def test_the_commands_usage(tmp_path):
     path = write(tmp_path / "net.onnx")
+    invoke("export", path, "-o", tmp_path / "b", code=2, says="give --labels and --sample-rate")
     invoke("export", path, "-o", tmp_path / "b", "--labels", "a,b,c,d", code=2, says="--sample-rate")
     words = ("export", tmp_path, "-o", tmp_path / "b", "--labels", "a,b")
     invoke(*words, code=2, says="--labels is for an .onnx file")
