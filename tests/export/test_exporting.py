@@ -11,14 +11,6 @@ import earmark.export
 from earmark.export import IndexReport, export_bundle, index_bundle
 
 
-def test_the_public_names_are_there():
-    assert dir(earmark.export) == sorted(earmark.export.__all__)
-    for name in earmark.export.__all__:
-        assert getattr(earmark.export, name) is not None
-    with pytest.raises(AttributeError, match="export_bundel"):
-        earmark.export.export_bundel  # noqa: B018
-
-
 def test_no_pytorch_is_needed_before_the_first_export():
     run_python("""
         import sys

@@ -26,7 +26,7 @@ _BUNDLE = "runtime/shipped/bundle"
 LITTER = [f"{_BUNDLE}/.writing.lock", f"{_BUNDLE}/bundle.json.lock", f"{_BUNDLE}/.hidden/file"]
 LITTER += ["tests/__pycache__/x.cpython-311.pyc", "cli.pyc", "build/lib/earmark/old.py", "runs/x/config.json"]
 LITTER += ["dist/earmark-0.0.1.tar.gz", ".pytest_cache/v/cache/lastfailed", ".venv/lib/module.py"]
-HEAVY = ("torch", "matplotlib", "sklearn", "pandas", "librosa", "earmark.export")
+HEAVY = ("torch", "matplotlib", "sklearn", "pandas", "librosa", "tqdm", "yaml", "earmark.export")
 
 
 def repository_files() -> set[str]:

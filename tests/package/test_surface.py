@@ -14,6 +14,7 @@ from refusals import refuses
 from runtime_sounds import RATE, tone
 
 import earmark
+import earmark.export
 from earmark import errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,12 +51,13 @@ assert_type(report, earmark.export.IndexReport)
 """
 
 
-def test_every_public_name_is_there():
-    assert dir(earmark) == sorted(earmark.__all__)
-    for name in earmark.__all__:
-        assert getattr(earmark, name) is not None
+@pytest.mark.parametrize("module", [earmark, earmark.export])
+def test_every_public_name_is_there(module):
+    assert dir(module) == sorted(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="laod"):
-        earmark.laod  # noqa: B018
+        module.laod  # noqa: B018
 
 
 def test_every_error_is_public():
@@ -148,18 +150,18 @@ def test_results_are_equal_by_value(whole):
     assert pickle.loads(pickle.dumps(one)) == one
 
 
-def test_a_result_of_an_open_file_travels(explainer, tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(), RATE, subtype="FLOAT")
-    with (tmp_path / "a.wav").open("rb") as file:
-        result = explainer.explain(file)
-    copy = pickle.loads(pickle.dumps(result))
-    assert copy == result
-    np.testing.assert_array_equal(copy.mask.residual, result.mask.residual)
+def test_a_result_travels_whatever_it_is_of(explainer, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), RATE, subtype="FLOAT")
+    with path.open("rb") as file, io.BytesIO(path.read_bytes()) as buffer:
+        results = [explainer.explain(sound) for sound in (file, buffer, path, (tone(), RATE))]
     # Its file is not needed any more, here or there.
-    buffer = io.BytesIO((tmp_path / "a.wav").read_bytes())
-    again = explainer.explain(buffer)
-    buffer.close()
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).mask.residual, result.mask.residual)
+    for result in results:
+        copy = pickle.loads(pickle.dumps(result))
+        assert copy == result
+        assert copy.to_dict() == result.to_dict()
+        np.testing.assert_array_equal(copy.mask.audio, result.mask.audio)
+        np.testing.assert_array_equal(copy.mask.residual, result.mask.residual)
 
 
 @pytest.mark.slow

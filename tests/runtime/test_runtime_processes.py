@@ -1,13 +1,10 @@
 """Where the runtime runs: devices, threads, forks, processes, and what is imported there."""
 
-import io
 import os
-import pickle
 import threading
 
 import numpy as np
 import pytest
-import soundfile
 from runtime_sounds import RATE, noise
 
 import earmark
@@ -56,17 +53,6 @@ def test_threads_by_the_environment(monkeypatch):
 
 
 # Processes and threads
-
-
-def test_results_travel(explainer, tmp_path):
-    path = tmp_path / "clip.wav"
-    soundfile.write(path, noise(), RATE)
-    for sound in (path, io.BytesIO(path.read_bytes()), (noise(), RATE)):
-        result = explainer.explain(sound, methods=["mask"])
-        copy = pickle.loads(pickle.dumps(result))
-        np.testing.assert_array_equal(copy.mask.audio, result.mask.audio)
-        np.testing.assert_array_equal(copy.mask.residual, result.mask.residual)
-        assert copy.to_dict() == result.to_dict()
 
 
 def test_threads_share_an_explainer(tiny_bundle):

@@ -121,20 +121,6 @@ def test_a_save_that_fails_leaves_no_part_and_keeps_what_was_there(explainer, tm
         result.save(tmp_path / "file")
 
 
-def test_torch_and_the_export_side_stay_away(tiny_bundle, tmp_path):
-    said = run_python(
-        f"""
-        import sys, numpy as np, earmark
-        sound = 0.1 * np.sin(np.arange(48000))
-        result = earmark.load({str(tiny_bundle)!r}, "cpu").explain(sound, 16000, rescore=True)
-        result.save({str(tmp_path)!r})
-        heavy = ("torch", "matplotlib", "sklearn", "earmark.export", "pandas", "tqdm", "yaml")
-        print([name for name in heavy if name in sys.modules])
-        """
-    )
-    assert said.strip() == "[]"
-
-
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_sound(tiny_bundle, tmp_path):
     """One minute and twenty of stereo at 44.1 kHz, explained, rescored and saved, in one process each."""
