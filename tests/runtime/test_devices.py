@@ -14,12 +14,41 @@ import earmark
 from earmark.runtime.inference import devices
 
 CPU, AZURE, OPENVINO = "CPUExecutionProvider", "AzureExecutionProvider", "OpenVINOExecutionProvider"
+CUDA = "CUDAExecutionProvider"
 
 
 @pytest.fixture
 def available():
     onnxruntime = pytest.importorskip("onnxruntime")
     return onnxruntime.get_available_providers()
+
+
+def test_a_device_by_name(tiny_bundle, available):
+    assert earmark.load(tiny_bundle, "auto").explain(tone(), RATE, methods=[]).device
+    with pytest.raises(earmark.DeviceError, match="warp"):
+        earmark.load(tiny_bundle, "warp")
+    if CUDA not in available:
+        for device in ("cuda", "cuda:1", "tensorrt"):
+            with pytest.raises(earmark.DeviceError, match=device):
+                earmark.load(tiny_bundle, device).explain(tone(), RATE, methods=[])
+
+
+def test_a_device_that_does_not_become_active_is_an_error(tiny_bundle, available, monkeypatch):
+    """onnxruntime falls back to the CPU by itself: that must not pass for the device asked for."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, *available])
+    if CUDA in available:
+        pytest.skip("this onnxruntime has CUDA")
+    with (
+        pytest.warns(UserWarning, match=CUDA),
+        pytest.raises(earmark.DeviceError, match="cuda"),
+    ):
+        earmark.load(tiny_bundle, "cuda").explain(tone(), RATE, methods=[])
+    with pytest.warns(UserWarning, match=CUDA):
+        result = earmark.load(tiny_bundle, "auto").explain(tone(), RATE, methods=[])
+    assert result.device == "cpu"
+    assert any("CPU" in warning for warning in result.warnings)
 
 
 def test_a_provider_by_name_answers_as_its_device_does(tiny_bundle):
@@ -61,7 +90,7 @@ class Printing:
         self.loading = threading.Event()
 
     def get_available_providers(self):
-        return ["CUDAExecutionProvider", CPU]
+        return [CUDA, CPU]
 
     def preload_dlls(self):
         sys.stdout.write("Failed to load libcudnn.so\n")

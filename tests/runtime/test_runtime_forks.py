@@ -11,15 +11,45 @@ import numpy as np
 import pytest
 import soundfile
 from forked import forks, in_a_child
-from runtime_sounds import RATE, tone
+from runtime_sounds import RATE, noise, tone
 
 import earmark
 from earmark.forks import fork_waits
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.inference import session
+from earmark.runtime.inference.threads import thread_count
 from earmark.runtime.values.lazy import lazy_property
 
-# Threads, forks, processes.
+
+def test_threads_by_the_environment(monkeypatch):
+    monkeypatch.setenv("EARMARK_THREADS", "3")
+    assert thread_count() == 3
+    monkeypatch.delenv("EARMARK_THREADS")
+    assert 1 <= thread_count() <= (os.cpu_count() or 1)
+
+
+def test_threads_share_an_explainer(tiny_bundle):
+    explainer = earmark.load(tiny_bundle, "cpu")
+    waves = [noise(0.3 + 0.1 * index, seed=index) for index in range(6)]
+    found = {}
+
+    def work(index):
+        found[index] = explainer.explain(waves[index], RATE, methods=["mask"]).mask.audio
+
+    workers = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    for index, wave in enumerate(waves):
+        alone = explainer.explain(wave, RATE, methods=["mask"]).mask.audio
+        np.testing.assert_allclose(found[index], alone, atol=1e-6)
+
+
+def test_closed_explainers_start_again(tiny_bundle):
+    with earmark.load(tiny_bundle, "cpu") as explainer:
+        explainer.warm_up()
+    assert explainer.explain(noise(), RATE, methods=["mask"]).mask is not None
 
 
 def test_one_residual_for_all_threads(explainer):
