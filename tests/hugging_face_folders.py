@@ -1,5 +1,10 @@
 """Tiny models of random weights, in folders as transformers writes them."""
 
+import sys
+
+import frontend_originals
+import pytest
+
 LABELS = {0: "high", 1: "low", 2: "noise"}
 KINDS = {
     "conformer": "Wav2Vec2Conformer",
@@ -20,6 +25,14 @@ _SMALL = {
     "id2label": LABELS,
     "label2id": {label: number for number, label in LABELS.items()},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_compiled_torchaudio():
+    """transformers imports torchaudio where it is installed, whether or not it loads."""
+    sys.modules["torchaudio"] = frontend_originals.torchaudio()
+    yield
+    del sys.modules["torchaudio"]
 
 
 def write_folder(kind, folder, **more):

@@ -3,13 +3,13 @@
 Needs the extra test-frontends: `pytest -m originals`.
 """
 
-import sys
-
 import frontend_originals as originals
+import hugging_face_folders
 import numpy as np
 import pytest
 import soundfile
 from frontend_graphs import assert_close, by_graph
+from hugging_face_folders import logits_of, write_folder
 
 import earmark
 from earmark.export.bundle.write import write_bundle
@@ -20,16 +20,9 @@ from earmark.runtime.audio.sound import read_mono
 from earmark.runtime.explainer import SHIPPED
 
 pytestmark = pytest.mark.originals
+without_compiled_torchaudio = hugging_face_folders.without_compiled_torchaudio
 LABELS = ["a", "b", "c"]
 EXAMPLE = SHIPPED.parent / "example.flac"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_compiled_torchaudio():
-    """transformers imports torchaudio where it is installed, whether or not it loads."""
-    sys.modules["torchaudio"] = originals.torchaudio()
-    yield
-    del sys.modules["torchaudio"]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -84,47 +77,13 @@ def test_extractors_are_read_as_they_write_themselves(tmp_path, kind, fields):
     )
 
 
-def tiny(kind):
-    """A model of a few thousand random weights, its extractor, and the name of its input."""
-    import transformers as hf
-
-    if kind == "ast":
-        config = hf.ASTConfig(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_length=200,
-            num_labels=3,
-        )  # fmt: skip
-        return hf.ASTForAudioClassification(config), hf.ASTFeatureExtractor(max_length=200), "input_values"
-    if kind == "whisper":
-        config = hf.WhisperConfig(
-            d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=32, num_labels=3,
-            max_source_positions=100,
-        )  # fmt: skip
-        model = hf.WhisperForAudioClassification(config)
-        return model, hf.WhisperFeatureExtractor(chunk_length=2), "input_features"
-    config = hf.Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, num_labels=3,
-        conv_dim=(8,) * 7, num_conv_pos_embedding_groups=2, num_conv_pos_embeddings=8,
-    )  # fmt: skip
-    extractor = hf.Wav2Vec2FeatureExtractor(do_normalize=True)
-    return hf.Wav2Vec2ForSequenceClassification(config), extractor, "input_values"
-
-
 @pytest.mark.parametrize("kind", ["ast", "whisper", "wav2vec2"])
 def test_models_answer_as_their_pipelines(tmp_path, kind):
     """Logits of the bundle against extractor and model in PyTorch, on synthesised and recorded-like sound."""
     import torch
 
-    torch.manual_seed(0)
-    model, extractor, name = tiny(kind)
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Linear):
-            torch.nn.init.normal_(layer.weight, std=0.2)
-    extractor.save_pretrained(tmp_path)
-    sounds = [originals.sound_of(16000, 1.5), read_mono(EXAMPLE, 16000)[:30000]]
-
-    def features(sound):
-        made = extractor(sound, sampling_rate=16000, return_tensors="np")
-        return torch.from_numpy(np.asarray(made[name], np.float32))
+    model, extractor = write_folder(kind, tmp_path)
+    sounds = [originals.sound_of(16000, 0.75), read_mono(EXAMPLE, 16000)[:15000]]
 
     class Logits(torch.nn.Module):
         def __init__(self):
@@ -134,13 +93,12 @@ def test_models_answer_as_their_pipelines(tmp_path, kind):
         def forward(self, x):
             return self.model(x).logits
 
-    network = Logits().eval()
-    example = features(sounds[0])
+    example = extractor(sounds[0], sampling_rate=16000, return_tensors="pt")[model.main_input_name]
     axes = {"x": {0: "batch"}, "y": {0: "batch"}}
     if kind == "wav2vec2":
         axes["x"][1] = "samples"
     torch.onnx.export(
-        network, (example,), str(tmp_path / "net.onnx"), input_names=["x"], output_names=["y"],
+        Logits().eval(), (example,), str(tmp_path / "net.onnx"), input_names=["x"], output_names=["y"],
         dynamic_axes=axes, dynamo=False, opset_version=17,
     )  # fmt: skip
     front = open_frontend(str(tmp_path / "preprocessor_config.json"))
@@ -148,13 +106,13 @@ def test_models_answer_as_their_pipelines(tmp_path, kind):
         tmp_path / "net.onnx",
         labels=LABELS,
         frontend=front,
-        window_seconds=2.0 if front.window is None else None,
+        window_seconds=1.0 if front.window is None else None,
     )
     manifest = write_bundle(source, tmp_path / "bundle")
     assert manifest.rescore == ("spectrogram" if kind == "whisper" else "waveform")
-    with earmark.load(tmp_path / "bundle", device="cpu") as explainer, torch.no_grad():
+    with earmark.load(tmp_path / "bundle", device="cpu") as explainer:
         for sound in sounds:
-            expected = network(features(sound)).numpy()[0]
+            expected = logits_of(model, extractor, sound)
             assert np.ptp(expected) > 0.01
             result = explainer.explain(sound, sample_rate=16000, methods=[])
             np.testing.assert_allclose(result.logits, expected, atol=1e-4)

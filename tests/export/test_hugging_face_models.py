@@ -3,9 +3,8 @@
 Needs the extra test-frontends: `pytest -m originals`.
 """
 
-import sys
-
 import frontend_originals as originals
+import hugging_face_folders
 import numpy as np
 import pytest
 from command_line import invoke
@@ -18,14 +17,7 @@ from earmark.export.exporting import export_bundle
 from earmark.export.sources import open_source
 
 pytestmark = pytest.mark.originals
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_compiled_torchaudio():
-    """transformers imports torchaudio where it is installed, whether or not it loads."""
-    sys.modules["torchaudio"] = originals.torchaudio()
-    yield
-    del sys.modules["torchaudio"]
+without_compiled_torchaudio = hugging_face_folders.without_compiled_torchaudio
 
 
 def sound_of(seconds):
