@@ -33,7 +33,7 @@ from earmark.runtime.inference.scores import scores_of
 
 
 @dataclass(frozen=True)
-class Answers:
+class PairAnswers:
     """A row per pair and class asked for.
 
     apart: dB by which the clip asked for is kept rather than the other
@@ -57,7 +57,7 @@ class Answers:
 KINDS = ("mixture", "mask", "thresholded", "ideal ratio", "ideal binary")
 
 
-def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, seed: int = 0) -> Answers:
+def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, seed: int = 0) -> PairAnswers:
     """Ask the masks of `bundle` for both classes of pairs of clips of the class folders in `data`."""
     explainer = earmark.load(bundle, device="cpu")
     engine = engine_of(explainer)
@@ -108,7 +108,7 @@ def ask(bundle: Path, data: Path, *, fold: int | None = None, pairs: int = 120, 
                 snr = frequency_weighted_segmental_snr(waves[asked.name], sound, rate)
                 clean[kind].append((snr, log_kurtosis_ratio(parts[1], parts[1] * each)))
     of_kinds = {kind: np.array(values) for kind, values in clean.items()}
-    return Answers(*np.array(rows).T, np.array(groups), len(clips), len(right), of_kinds)
+    return PairAnswers(*np.array(rows).T, np.array(groups), len(clips), len(right), of_kinds)
 
 
 def _ideal(asked: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

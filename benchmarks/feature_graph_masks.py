@@ -46,7 +46,7 @@ _EPOCHS = {"ast": 40, "panns": 30}
 _ROWS = ("mask", "thresholded", "ones", "energy", "random")
 
 
-class Ast(nn.Module):
+class SmallAst(nn.Module):
     """Features [B, 512, 128] -> logits: transformers' AST, small."""
 
     def __init__(self, classes: int) -> None:
@@ -92,7 +92,7 @@ class Panns(nn.Module):
         return self.fc(torch.relu(self.fc1(functional.dropout(pooled, 0.2, self.training))))
 
 
-MODELS = {"ast": Ast, "panns": Panns}
+MODELS = {"ast": SmallAst, "panns": Panns}
 say = partial(print, flush=True)
 
 

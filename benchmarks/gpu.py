@@ -21,11 +21,11 @@ from pathlib import Path
 
 import gpu_answers
 import gpu_costs
-from gpu_place import Place, Row
+from gpu_place import GpuPlace, Row
 from measuring import run_main
 
 # Parts, and the seconds that each may take; in the order of what matters most.
-PARTS: dict[str, tuple[Callable[[Place], list[Row]], int]] = {
+PARTS: dict[str, tuple[Callable[[GpuPlace], list[Row]], int]] = {
     "machine": (gpu_answers.machine, 30),
     "bundles": (gpu_answers.bundles, 120),
     "parity": (gpu_answers.parity, 60),
@@ -55,7 +55,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     if run_:
-        rows = PARTS[run_][0](Place(work, device))
+        rows = PARTS[run_][0](GpuPlace(work, device))
         (out / f"{run_}.json").write_text(json.dumps(rows, indent=1))
         return
     started = time.perf_counter()

@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-from gpu_place import CPU, CUDA, RATE, Place, Row, sounds
+from gpu_place import CPU, CUDA, RATE, GpuPlace, Row, sounds
 
 import earmark
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.nvidia import graphics_cards
 
 
-def machine(place: Place) -> list[Row]:
+def machine(place: GpuPlace) -> list[Row]:
     """What runs here."""
     import onnxruntime
     import torch
@@ -42,7 +42,7 @@ def machine(place: Place) -> list[Row]:
     ]
 
 
-def bundles(place: Place) -> list[Row]:
+def bundles(place: GpuPlace) -> list[Row]:
     """Make the Cnn14 bundles, of random weights, where they are not there yet."""
     from recipe import write
     from side_by_side import write_light
@@ -64,7 +64,7 @@ def bundles(place: Place) -> list[Row]:
     return rows
 
 
-def parity(place: Place) -> list[Row]:
+def parity(place: GpuPlace) -> list[Row]:
     """Answers of each precision beside the CPU's, for the same sounds; and `earmark verify`."""
     from earmark.runtime.verify import verify
 
@@ -105,7 +105,7 @@ def parity(place: Place) -> list[Row]:
     return rows
 
 
-def failures(place: Place) -> list[Row]:
+def failures(place: GpuPlace) -> list[Row]:
     """What a user reads when something is wrong: each is one line, none falls back in silence."""
     wave = sounds(1)[0]
     cases: dict[str, dict[str, str | list[str | tuple[str, dict[str, str]]]]] = {
@@ -144,7 +144,7 @@ def failures(place: Place) -> list[Row]:
     return rows
 
 
-def two_processes(place: Place) -> list[Row]:
+def two_processes(place: GpuPlace) -> list[Row]:
     """Two processes on one card: both answer, and as one of them alone does."""
     code = (
         "import sys; from gpu_place import *; place = Place(Path(sys.argv[1]), sys.argv[2])\n"
@@ -164,7 +164,7 @@ def two_processes(place: Place) -> list[Row]:
     return rows
 
 
-def training(place: Place) -> list[Row]:
+def training(place: GpuPlace) -> list[Row]:
     """A classifier, a decoder and an interpreter trained on the device, exported, and verified there."""
     where = "cuda" if place.gpu else "cpu"
     work = place.work / f"training-{time.time():.0f}"

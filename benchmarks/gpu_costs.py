@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from gpu_place import BATCHES, CPU, CUDA, RATE, Place, Row, answer_all, milliseconds, sounds
+from gpu_place import BATCHES, CPU, CUDA, RATE, GpuPlace, Row, answer_all, milliseconds, sounds
 
 import earmark
 from earmark.runtime.explainer import SHIPPED, engine_of
 from earmark.runtime.inference.nvidia import graphics_cards
 
 
-def explain(place: Place) -> list[Row]:
+def explain(place: GpuPlace) -> list[Row]:
     """Milliseconds a sound: classified, and explained by its mask, by batch; of several batches in a row."""
     rows = []
     variants: list[tuple[str, dict[str, str]]] = [("compact", {}), ("Cnn14", {})]
@@ -54,7 +54,7 @@ def explain(place: Place) -> list[Row]:
     return rows
 
 
-def classifier(place: Place) -> list[Row]:
+def classifier(place: GpuPlace) -> list[Row]:
     """Milliseconds a batch of the classifier's graph alone, fed and read on the device, by options."""
     rows = []
     variants: list[dict[str, str]] = [{}]
@@ -78,7 +78,7 @@ def classifier(place: Place) -> list[Row]:
     return rows
 
 
-def _classifier_alone(place: Place, name: str, options: dict[str, str], batch: int) -> tuple[float, float]:
+def _classifier_alone(place: GpuPlace, name: str, options: dict[str, str], batch: int) -> tuple[float, float]:
     """Median milliseconds, and seconds of the first run: all of them on one binding, as a graph wants."""
     import onnxruntime
 
@@ -101,7 +101,7 @@ def _classifier_alone(place: Place, name: str, options: dict[str, str], batch: i
     return milliseconds(lambda: session.run_with_iobinding(binding), 15), first
 
 
-def pytorch(place: Place) -> list[Row]:
+def pytorch(place: GpuPlace) -> list[Row]:
     """The same Cnn14 in PyTorch on the same card: classifier alone, and the recipe from sound to sound."""
     import torch
     from pytorch_side import load
@@ -158,7 +158,7 @@ def pytorch(place: Place) -> list[Row]:
     return rows
 
 
-def copies(place: Place) -> list[Row]:
+def copies(place: GpuPlace) -> list[Row]:
     """Copies between host and device of one explanation, as the profiler of the card counts them."""
     import torch
 
@@ -186,7 +186,7 @@ def copies(place: Place) -> list[Row]:
     return rows
 
 
-def memory(place: Place) -> list[Row]:
+def memory(place: GpuPlace) -> list[Row]:
     """MiB of the card in use, for each way the arena may grow."""
     rows = []
     # The CUDA context takes some memory itself.
@@ -205,12 +205,12 @@ def memory(place: Place) -> list[Row]:
     return rows
 
 
-def _used(place: Place) -> int:
+def _used(place: GpuPlace) -> int:
     cards = graphics_cards()
     return cards[0].total_mib - cards[0].free_mib if cards and place.gpu else 0
 
 
-def segments(place: Place) -> list[Row]:
+def segments(place: GpuPlace) -> list[Row]:
     """Seconds of an explanation by segments, 200 calls."""
     rows = []
     for name in place.compared:

@@ -22,7 +22,7 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
-class Place:
+class GpuPlace:
     """Where a part works, and on what."""
 
     work: Path

@@ -39,7 +39,7 @@ MEASURES = ("familiarity", "views", "sound", "margin", "score")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClipMeasures:
     """What a model says of a clip; measures: higher is more like what it knows."""
 
     recording: str
@@ -65,7 +65,7 @@ def model_without(
     return bundle
 
 
-def asked(explainer: earmark.Explainer, clips: list[tuple[Path, str, str]]) -> list[Asked]:
+def asked(explainer: earmark.Explainer, clips: list[tuple[Path, str, str]]) -> list[ClipMeasures]:
     """What the model says of clips: path, recording, label."""
     answers = []
     for path, recording, label in clips:
@@ -77,7 +77,7 @@ def asked(explainer: earmark.Explainer, clips: list[tuple[Path, str, str]]) -> l
         (best, score), familiar = result.predictions[0], result.familiarity
         views = float(np.mean(list(familiar.views.values())))
         measures = {"familiarity": familiar.percentile, "views": views, **familiar.acoustics, "score": score}
-        answers.append(Asked(recording, label, best, measures))
+        answers.append(ClipMeasures(recording, label, best, measures))
     return answers
 
 

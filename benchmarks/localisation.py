@@ -53,7 +53,7 @@ REFERENCE = {"RF": ("forest", False), "LR": ("least_squares", True), "SHAP": ("k
 Rows = Iterator[tuple[str, Importance, float]]
 
 
-class Line(msgspec.Struct, kw_only=True):
+class ResultLine(msgspec.Struct, kw_only=True):
     """A clip and method in a results file, as `run` writes it, or `earmark evaluate events --records`.
 
     half, overlap90: ROC AUC by the two rules, and the average precision; auc, precision: by the one of
@@ -217,7 +217,7 @@ def run(
                 halves, rests = (
                     segment_labels(clip.events, task.edges, rule) for rule in ("half", "overlap90")
                 )
-                line = Line(
+                line = ResultLine(
                     set=name,
                     part=data.name,
                     bundle_id=bundle_id,
@@ -332,7 +332,7 @@ def _localisations(
     results: Sequence[Path], rule: Rule, same_clips: bool, together: bool = False
 ) -> dict[str, Localisation]:
     """A localisation a set, or one of all."""
-    lines: dict[str, list[Line]] = {}
+    lines: dict[str, list[ResultLine]] = {}
     for path in results:
         for line in _lines(path):
             own = line.set or path.stem
@@ -345,10 +345,10 @@ def _localisations(
     return found
 
 
-def _lines(results: Path) -> Iterator[Line]:
+def _lines(results: Path) -> Iterator[ResultLine]:
     with results.open(encoding="utf-8") as stream:
         for line in stream:
-            yield msgspec.convert(json.loads(line), Line)
+            yield msgspec.convert(json.loads(line), ResultLine)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypedDict
 from measuring import given
 
 
-class Recipe(TypedDict, total=False):
+class LmacFields(TypedDict, total=False):
     """Fields of `LmacSettings` that are not at their defaults."""
 
     targets: Literal["predicted", "any"]
@@ -40,18 +40,18 @@ class Recipe(TypedDict, total=False):
 
 
 # As the decoder was trained before: a mask on log-magnitudes, judged by its spectrogram.
-_BEFORE: Recipe = {
+_BEFORE: LmacFields = {
     "targets": "predicted",
     "mask_gain": "log",
     "listened": False,
     "out_score_weight": 6.5,
     "epochs": 40,
 }
-_LINEAR: Recipe = {**_BEFORE, "mask_gain": "linear"}
-_LISTENED: Recipe = {**_LINEAR, "listened": True}
-_OUT10: Recipe = {**_LISTENED, "out_score_weight": 10.0}
-_ANY: Recipe = {"targets": "any"}
-RECIPES: dict[str, Recipe] = {
+_LINEAR: LmacFields = {**_BEFORE, "mask_gain": "linear"}
+_LISTENED: LmacFields = {**_LINEAR, "listened": True}
+_OUT10: LmacFields = {**_LISTENED, "out_score_weight": 10.0}
+_ANY: LmacFields = {"targets": "any"}
+RECIPES: dict[str, LmacFields] = {
     "log": _BEFORE,
     "log-any": {**_BEFORE, **_ANY},
     "linear": _LINEAR,
@@ -74,7 +74,7 @@ PAIRS = 120
 
 
 @dataclass(frozen=True)
-class Settings:
+class RecipesSettings:
     """What is trained and judged, and how many at a time.
 
     epochs: of classifier and decoders alike, to try the script; only: the one thing that this process does
@@ -94,7 +94,7 @@ class Settings:
     only: str | None = None
 
 
-def main(settings: Settings) -> None:
+def main(settings: RecipesSettings) -> None:
     """Train and judge what is asked for, each in a process of its own."""
     if settings.only:
         _one(settings, settings.only.split("/"))
@@ -107,7 +107,7 @@ def main(settings: Settings) -> None:
     _table(settings)
 
 
-def _all(settings: Settings, tasks: list[list[str]]) -> None:
+def _all(settings: RecipesSettings, tasks: list[list[str]]) -> None:
     """Run tasks in processes, `settings.jobs` at a time; a failed one is told and left out."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
 
@@ -121,7 +121,7 @@ def _all(settings: Settings, tasks: list[list[str]]) -> None:
         list(pool.map(run, tasks))
 
 
-def _one(settings: Settings, task: list[str]) -> None:
+def _one(settings: RecipesSettings, task: list[str]) -> None:
     """Train and judge one classifier or one decoder."""
     import torch
 
@@ -158,7 +158,7 @@ def _one(settings: Settings, task: list[str]) -> None:
     figures.write_text(json.dumps(record))
 
 
-def _judged(settings: Settings, base: Path, run: Path, recipe: Any) -> dict[str, float]:
+def _judged(settings: RecipesSettings, base: Path, run: Path, recipe: Any) -> dict[str, float]:
     """The figures of one decoder on the held-out fold."""
     import numpy as np
     import torch
@@ -262,7 +262,7 @@ def _si_sdr(estimate: Any, reference: Any) -> Any:
     return 10.0 * torch.log10((target.square().sum(1) + 1e-9) / (noise + 1e-9))
 
 
-def _table(settings: Settings) -> None:
+def _table(settings: RecipesSettings) -> None:
     """Print and write mean (deviation over seeds) of every figure by recipe."""
     import statistics
 
@@ -282,4 +282,4 @@ def _table(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(given(Settings))
+    main(given(RecipesSettings))

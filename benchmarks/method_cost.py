@@ -31,7 +31,7 @@ from measuring import print_costs, run_main
 import earmark
 from earmark.evaluation.data.folder import load_sound
 from earmark.export.prototypes.generation_folder import GenerationFolder
-from earmark.export.prototypes.generation_writer import Graph, open_writer
+from earmark.export.prototypes.generation_writer import EmbeddingGraph, open_writer
 from earmark.prototypes_index.generation import Generation
 from earmark.prototypes_index.table import IndexedClip, Table
 from earmark.prototypes_index.views import Places, View
@@ -136,7 +136,7 @@ def multiplied(original: Path, bundle: Path, entries: int, seed: int = 0) -> Pat
     with GenerationFolder.hold(bundle) as generations:
         old = open_generation(bundle, generations.manifest)
         with generations.building() as building:
-            writer = open_writer(bundle, building, generations.manifest, Graph.of(old), seed)
+            writer = open_writer(bundle, building, generations.manifest, EmbeddingGraph.of(old), seed)
             try:
                 for number in range(-(-entries // PER_CLIP)):
                     name = f"{number:064x}"

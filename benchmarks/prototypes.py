@@ -39,7 +39,7 @@ Kind = Literal["identity", "trained", "random"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-class Line(msgspec.Struct):
+class PrototypeLine(msgspec.Struct):
     """What `run` writes of a clip and view: the set's name, which U, and the record."""
 
     model: str
@@ -73,13 +73,13 @@ def run(
             made = judge_prototypes(explainer, clips, settings)
             with records.open("a", encoding="utf-8") as stream:
                 for record in made.records:
-                    stream.write(json.dumps(json_ready(Line(name, kind, record))) + "\n")
+                    stream.write(json.dumps(json_ready(PrototypeLine(name, kind, record))) + "\n")
             print(f"{name} {kind}: {made.clips} clips, {made.right} right", file=sys.stderr)
 
 
 def table(records: Path, *, seed: int = 0) -> None:
     """Print a table a U, and of the shares trained minus identity, paired."""
-    lines = msgspec.json.Decoder(Line).decode_lines(records.read_bytes())
+    lines = msgspec.json.Decoder(PrototypeLine).decode_lines(records.read_bytes())
     made = {kind: _judgement(lines, kind) for kind in KINDS}
     for kind, judged in made.items():
         print(f"\nU: {kind}; {judged.clips} clips of {len({one.model for one in lines})} models")
@@ -115,7 +115,7 @@ def _fold(bundle: Path, kind: Kind, path: Path, seed: int) -> None:
     embeddings_model(path, spec, dims[spec.tap], head, rotation, attention_dims=attention)
 
 
-def _judgement(lines: list[Line], kind: Kind) -> PrototypeJudgement:
+def _judgement(lines: list[PrototypeLine], kind: Kind) -> PrototypeJudgement:
     some = [line for line in lines if line.u == kind]
     clips = len({(line.model, line.record.clip) for line in some})
     return PrototypeJudgement([line.record for line in some], clips)

@@ -57,7 +57,7 @@ GAIN, MIX = 0.15, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class IndexSettings:
     """What is built and searched; step, view: the part that this process does."""
 
     bundle: Sequence[Path]
@@ -81,7 +81,7 @@ class Settings:
         return self.out / f"{'random_' if self.random else ''}{self.channels}_{self.entries}_{view}"
 
 
-def main(settings: Settings) -> None:
+def main(settings: IndexSettings) -> None:
     """Build and search, each in a process of its own, and print."""
     steps = {"embed": embed, "build": build, "search": search}
     if settings.step:
@@ -108,7 +108,7 @@ def main(settings: Settings) -> None:
             shutil.rmtree(settings.folder(view))
 
 
-def embed(settings: Settings) -> None:
+def embed(settings: IndexSettings) -> None:
     """The real embeddings of every view, of DATA and of the held-out clips."""
     path = settings.embeddings
     if path.exists():
@@ -144,7 +144,7 @@ def embed(settings: Settings) -> None:
     np.savez(path, **arrays)
 
 
-def build(settings: Settings) -> dict[str, float]:
+def build(settings: IndexSettings) -> dict[str, float]:
     """Write a generation of that many entries in one view; the costs by their names."""
     view = settings.view
     base = normalise(np.load(settings.embeddings)[f"data_{view}"])
@@ -197,14 +197,14 @@ class Spread(msgspec.Struct):
     p95: float
 
 
-class Searched(msgspec.Struct):
+class ViewRecall(msgspec.Struct):
     """How the index of one view was built, and its recall of queries that are not in it."""
 
     info: IndexInfo
     recall_held_out: float
 
 
-class Search(msgspec.Struct):
+class SearchCost(msgspec.Struct):
     """What opening and searching cost: milliseconds by the clock and of the processor, and memory."""
 
     open_ms: float
@@ -212,10 +212,10 @@ class Search(msgspec.Struct):
     search_ms: Spread
     search_processor_ms: Spread
     search_memory_mb: int
-    views: dict[View, Searched]
+    views: dict[View, ViewRecall]
 
 
-def search(settings: Settings) -> Search:
+def search(settings: IndexSettings) -> SearchCost:
     """Open the generations as the runtime does, and search them with the held-out clips."""
     start = time.perf_counter()
     generations = {view: _open(settings.folder(view)) for view in VIEWS}
@@ -240,12 +240,12 @@ def search(settings: Settings) -> Search:
             wall.append((time.perf_counter() - start) * 1e3)
             processor.append((time.thread_time() - begun) * 1e3)
     memory_mb = round(_held_mb())
-    views: dict[View, Searched] = {}
+    views: dict[View, ViewRecall] = {}
     for view in VIEWS:
         index = generations[view].index(view)
         tenth = exact_tenth(queries[view], _Stored(index))
-        views[view] = Searched(index.info, round(recall(index, queries[view], tenth), 4))
-    return Search(open_ms, first_search_ms, _spread(wall), _spread(processor), memory_mb, views)
+        views[view] = ViewRecall(index.info, round(recall(index, queries[view], tenth), 4))
+    return SearchCost(open_ms, first_search_ms, _spread(wall), _spread(processor), memory_mb, views)
 
 
 def _spread(spent: list[float]) -> Spread:
@@ -309,4 +309,4 @@ def _held_mb() -> float:
 
 
 if __name__ == "__main__":
-    main(given(Settings))
+    main(given(IndexSettings))

@@ -38,7 +38,7 @@ BROKEN = 0.06
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoadRequest:
     """A request, and what it is answered when nothing else runs."""
 
     path: str
@@ -73,15 +73,17 @@ def sounds() -> list[bytes]:
     return made
 
 
-def questions() -> list[Asked]:
+def questions() -> list[LoadRequest]:
     """What is asked."""
     asked = []
     for number, sound in enumerate(sounds()):
-        asked.append(Asked("/v1/explain", {"name": f"{number}.flac"}, sound))
-        asked.append(Asked("/v1/explain", {"methods": "mask", "rescore": "true", "target": "bell"}, sound))
-        asked.append(Asked("/v1/detect", {"min_score": "0.2", "name": f"{number}.flac"}, sound))
-    asked.append(Asked("/v1/explain", {}, b"this is no sound" * 100, 422))
-    asked.append(Asked("/v1/explain", {"target": "belll"}, b"", 400))
+        asked.append(LoadRequest("/v1/explain", {"name": f"{number}.flac"}, sound))
+        asked.append(
+            LoadRequest("/v1/explain", {"methods": "mask", "rescore": "true", "target": "bell"}, sound)
+        )
+        asked.append(LoadRequest("/v1/detect", {"min_score": "0.2", "name": f"{number}.flac"}, sound))
+    asked.append(LoadRequest("/v1/explain", {}, b"this is no sound" * 100, 422))
+    asked.append(LoadRequest("/v1/explain", {"target": "belll"}, b"", 400))
     return asked
 
 
@@ -96,7 +98,7 @@ def plain(answer: dict) -> dict:
     return rest
 
 
-def one_after_the_other(url: str) -> list[Asked]:
+def one_after_the_other(url: str) -> list[LoadRequest]:
     """The questions with their answers."""
     known = []
     with httpx2.Client(base_url=url, timeout=60.0, trust_env=False) as client:
@@ -105,11 +107,11 @@ def one_after_the_other(url: str) -> list[Asked]:
                 one.path, params=one.parameters, content=one.content, headers={"content-type": "audio/flac"}
             )
             assert answer.status_code == one.status, answer.text
-            known.append(Asked(one.path, one.parameters, one.content, one.status, plain(answer.json())))
+            known.append(LoadRequest(one.path, one.parameters, one.content, one.status, plain(answer.json())))
     return known
 
 
-async def ask(number: int, url: str, known: list[Asked], end: float, seen: Seen) -> None:
+async def ask(number: int, url: str, known: list[LoadRequest], end: float, seen: Seen) -> None:
     """One client until the time is over."""
     random = np.random.default_rng(number)
     transport = httpx2.AsyncHTTPTransport(local_address=f"127.0.0.{number + 2}")
@@ -162,7 +164,9 @@ async def watch(url: str, process: psutil.Process, end: float, seen: Seen) -> No
             await asyncio.sleep(1.0)
 
 
-async def load(url: str, known: list[Asked], clients: int, seconds: float, process: psutil.Process) -> Seen:
+async def load(
+    url: str, known: list[LoadRequest], clients: int, seconds: float, process: psutil.Process
+) -> Seen:
     """All clients at once."""
     seen, end = Seen(), time.monotonic() + seconds
     asking = [ask(number, url, known, end, seen) for number in range(clients)]

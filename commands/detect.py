@@ -209,13 +209,13 @@ def detect(
     tell_skipped(found.skipped)
     if engine is not None:
         from ..integrations.parts import PartWork
-        from ..integrations.searching import Search
+        from ..integrations.searching import RecordingSearch
         from .engine_run import EngineRun, folders_of, recordings_of
 
         # Ray and Spark count a CPU for each process.
         threads = None if engine == "local" else 1
         folders = folders_of(found.items, manifest)
-        search = Search(opened.bundle.path.absolute(), device, options, top, threads, folders)
+        search = RecordingSearch(opened.bundle.path.absolute(), device, options, top, threads, folders)
         where = output if isinstance(output, str) else str(Path(output or "").absolute())
         parts = PartWork(search, where, counts_tries=engine != "local")
         workers = jobs if engine == "local" or was_given("jobs") else None

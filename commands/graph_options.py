@@ -135,7 +135,7 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
     from ..export.sources.hugging_face.config import FILE
     from ..export.sources.onnx.file import load
     from ..export.sources.onnx.given import read_labels
-    from ..export.sources.onnx.side_inputs import Given
+    from ..export.sources.onnx.side_inputs import GivenInputs
 
     if options.frontend is None and (options.frontend_set or options.frontend_check):
         raise click.UsageError("--frontend-set and --frontend-check belong to --frontend; give it, too")
@@ -166,7 +166,7 @@ def load_graph(path: str, window: float | None, options: GraphOptions) -> Export
         level=options.level,
         output=options.scores_output,
         reduce=options.reduce,
-        inputs=Given(
+        inputs=GivenInputs(
             options.input,
             _pairs("--constant", options.constant),
             _pairs("--state", options.state),

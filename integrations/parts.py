@@ -19,7 +19,7 @@ from ..errors import DeviceError, MissingDependencyError, WriteError, as_earmark
 from ..runtime.detections.tables.parquet import require_parquet, table_of
 from ..runtime.detections.tables.row import DetectionRow
 from ..runtime.explainer import Explainer
-from .searching import Beat, RecordingRow, Search, Searched, WindowRow
+from .searching import Beat, RecordingRow, RecordingSearch, Searched, WindowRow
 from .storage import Folder
 
 # The tables, as folders below the output folder.
@@ -97,7 +97,7 @@ class PartWork:
 
     """
 
-    search: Search
+    search: RecordingSearch
     output: str
     counts_tries: bool = False
 

@@ -17,7 +17,7 @@ from ..runtime.detections.tables.parquet import table_of
 from ..runtime.detections.tables.row import DetectionRow
 from .failures import what_ended
 from .parts import PartWork
-from .searching import RecordingRow, Search
+from .searching import RecordingRow, RecordingSearch
 
 if TYPE_CHECKING:
     import pyarrow
@@ -62,7 +62,7 @@ class Detect:
     def __init__(
         self, bundle: Path | str | None = None, device: str = "auto", column: str = "file", **options: Any
     ) -> None:
-        self._search, self._column = Search(bundle, device, options), column
+        self._search, self._column = RecordingSearch(bundle, device, options), column
         self._explainer = self._search.open()
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:

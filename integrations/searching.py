@@ -15,7 +15,7 @@ import msgspec
 from ..runtime.audio.recorded import recorded_at
 from ..runtime.detections.tables.row import DetectionRow, row_of, seconds, site_of
 from ..runtime.explainer import Explainer, load
-from .storage import Sound, fetched, is_url
+from .storage import NamedFile, fetched, is_url
 
 if TYPE_CHECKING:
     from ..runtime.detections.detection import Detection
@@ -89,7 +89,7 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class Search:
+class RecordingSearch:
     """How recordings are searched; it travels to the engine's processes, which open the bundle.
 
     Attributes:
@@ -139,7 +139,7 @@ class Search:
             rows.append(row_of(detection, file, began=began, site=site))
 
         with fetched(file) if is_url(file) else nullcontext(file) as sound:
-            began = recorded_at(sound.path if isinstance(sound, Sound) else sound)
+            began = recorded_at(sound.path if isinstance(sound, NamedFile) else sound)
             answer = explainer.detect(
                 sound, on_detection=take, progress=lambda done_s, _: beat(done_s), **self.options
             )

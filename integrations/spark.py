@@ -19,7 +19,7 @@ from ..errors import MissingDependencyError
 from ..runtime.detections.tables.row import DetectionRow
 from .failures import what_ended
 from .parts import PartWork
-from .searching import RecordingRow, Search
+from .searching import RecordingRow, RecordingSearch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,7 @@ def detect(
         ```
 
     """
-    return partial(_detected, Search(bundle, device, options), column)
+    return partial(_detected, RecordingSearch(bundle, device, options), column)
 
 
 def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
@@ -110,7 +110,7 @@ def search(work: PartWork, files: Sequence[str]) -> Iterator[RecordingRow]:
     yield from (msgspec.convert(row.asDict(), RecordingRow) for row in done)
 
 
-def _detected(searching: Search, column: str, frames: Frames) -> Frames:
+def _detected(searching: RecordingSearch, column: str, frames: Frames) -> Frames:
     explainer = _opened(pickle.dumps(searching))
     for frame in frames:
         rows = (row for file in frame[column] for row in searching.rows(explainer, file).detections)
@@ -126,7 +126,7 @@ def _written(work: PartWork, frames: Frames) -> Frames:
 # Spark uses a Python worker for one task after the other.
 @cache
 def _opened(pickled: bytes) -> Any:
-    """What a `Search` or a `PartWork` opens, once in each worker."""
+    """What a `RecordingSearch` or a `PartWork` opens, once in each worker."""
     return pickle.loads(pickled).open()  # noqa: S301 (what this function's caller has pickled)
 
 

@@ -27,7 +27,7 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-class Sound(io.FileIO):
+class NamedFile(io.FileIO):
     """A file on this machine that bears the name it has elsewhere. `path` is where it lies."""
 
     def __init__(self, path: Path, name: str) -> None:
@@ -37,7 +37,7 @@ class Sound(io.FileIO):
 
 
 @contextmanager
-def fetched(url: str) -> Iterator[Sound]:
+def fetched(url: str) -> Iterator[NamedFile]:
     """A copy of the sound file behind a URL, in the temporary folder until the end; its `name` is the URL.
 
     Raises AudioError where it cannot be read, MissingDependencyError, and WriteError where there is no room.
@@ -54,7 +54,7 @@ def fetched(url: str) -> Iterator[Sound]:
             with source:
                 while block := _block(source, url):
                     target.write(block)
-        with Sound(copy, url) as sound:
+        with NamedFile(copy, url) as sound:
             yield sound
 
 

@@ -55,7 +55,7 @@ class FileAccess(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class SearchHit:
     """One hit of a search: by which of the queries, how similar it is (cosine), and its kind."""
 
     query: int
@@ -249,7 +249,7 @@ class Generation:
         *,
         rows: npt.NDArray[np.bool_] | None = None,
         passages: Table | None = None,
-    ) -> list[Match]:
+    ) -> list[SearchHit]:
         """The `count` nearest entries to any of the queries [q, D], nearest first, one a source file.
 
         Fewer where the generation has fewer sources. Ties go to the earlier entry.
@@ -309,7 +309,7 @@ class Generation:
             entries = np.where(like_passages(passages, known[entries]), entries, -1)
         return entries
 
-    def _matches(self, view: View, cosines: FloatArray, entries: Table, count: int) -> list[Match]:
+    def _matches(self, view: View, cosines: FloatArray, entries: Table, count: int) -> list[SearchHit]:
         """The best hits [q, n] of all queries, at most one of each source; entry -1 is no hit."""
         flat, values = entries.ravel(), cosines.ravel()
         hits = np.flatnonzero(flat >= 0)
@@ -325,7 +325,7 @@ class Generation:
         chosen = np.fromiter(best.values(), np.int64, len(best))
         found = flat[chosen]
         return [
-            Match(hit // entries.shape[1], cosine, row, kind)
+            SearchHit(hit // entries.shape[1], cosine, row, kind)
             for hit, cosine, row, kind in zip(
                 best.values(), values[chosen].tolist(), found.tolist(), self.kinds(view, found), strict=True
             )

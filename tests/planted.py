@@ -16,7 +16,7 @@ import pytest
 
 from earmark.errors import WriteError
 from earmark.integrations.parts import PartWork
-from earmark.integrations.searching import Search
+from earmark.integrations.searching import RecordingSearch
 from earmark.runtime.explainer import SHIPPED
 
 LABELS = ("bell", "clap", "kick")
@@ -61,7 +61,7 @@ def check(out, files):
 
 
 @dataclass(frozen=True)
-class Deadly(Search):
+class Deadly(RecordingSearch):
     """A search that is killed at recordings whose name says so: each time, or once for each."""
 
     def rows(self, explainer, file, beat=lambda _: None):
@@ -98,7 +98,7 @@ def killed_in_the_middle(out, name, of=2):
 def each_row_once_though_killed(search, folder, whom):
     """A process whose title has `whom` is killed in the middle."""
     files, out = plant(folder / "field", 8, seconds=60), folder / "out"
-    work = PartWork(Search(SHIPPED, "cpu", OPTIONS, 1, 1), str(out), counts_tries=True)
+    work = PartWork(RecordingSearch(SHIPPED, "cpu", OPTIONS, 1, 1), str(out), counts_tries=True)
     thread, killed = killed_in_the_middle(out, whom)
     answered = list(search(work, files))
     thread.join(1)
@@ -126,4 +126,4 @@ def what_ends_the_run_is_said(search, folder):
     files = plant(folder / "field", 1)
     (folder / "out").write_text("a file")
     with pytest.raises(WriteError, match="cannot be read"):
-        list(search(PartWork(Search(SHIPPED, "cpu", OPTIONS), str(folder / "out")), files))
+        list(search(PartWork(RecordingSearch(SHIPPED, "cpu", OPTIONS), str(folder / "out")), files))

@@ -42,7 +42,7 @@ from earmark.runtime.verify import verify
 _TOLERANCE = 1e-3
 
 
-class Numbers(NamedTuple):
+class AnswerNumbers(NamedTuple):
     """What a bundle says of the sound; nothing where it has no such explanation.
 
     logits: [K]; mask: [T, F]; components: their relevance
@@ -62,7 +62,7 @@ class Bundles:
         with np.load(sources[0] / "golden.npz") as golden:
             # As the front end gets it, hence what `verify` asks about; long enough for every method.
             self.sound = golden["waveform_2"][0]
-        self.expected: dict[Path, Numbers] = {}
+        self.expected: dict[Path, AnswerNumbers] = {}
         array_damage.bomb()  # once, in the parent
 
     def __call__(self, seed: int, index: int, folder: Path) -> Verdict:
@@ -129,7 +129,7 @@ class Bundles:
         self._compare(one, found, verified, signed)
         return verdict
 
-    def explain(self, bundle: Path, draw: random.Random) -> Numbers:
+    def explain(self, bundle: Path, draw: random.Random) -> AnswerNumbers:
         """What the bundle says of the sound, checked in itself."""
         with earmark.load(bundle, device="cpu") as explainer:
             result = explainer.explain((self.sound, RATE), rescore=draw.random() < 0.1)
@@ -146,7 +146,7 @@ class Bundles:
                 result.save(bundle.parent / "saved")
         return found
 
-    def _compare(self, one: Damaged, found: Numbers, verified: bool, signed: bool) -> None:
+    def _compare(self, one: Damaged, found: AnswerNumbers, verified: bool, signed: bool) -> None:
         """Raise SilentError where an answer is another and nothing told of it."""
         if one.manifest_damaged:
             # What the manifest says is so: a bundle is whatever it says, within its limits.
@@ -157,7 +157,7 @@ class Bundles:
         listed = set(json.loads((one.source / MANIFEST).read_bytes())["files"])
         if not signed and set(changed) & listed:
             raise SilentError(f"wrong hashes, and explained: {sorted(set(changed) & listed)}")
-        for name, got, known in zip(Numbers._fields, found, self.expected[one.source], strict=True):
+        for name, got, known in zip(AnswerNumbers._fields, found, self.expected[one.source], strict=True):
             difference = float(np.abs(got - known).max(initial=0.0)) if got.shape == known.shape else 9e9
             if verified and difference > _TOLERANCE * max(1.0, float(np.abs(known).max())):
                 raise SilentError(f"verify passes, and {name} differ by {difference:.3g}")
@@ -178,7 +178,7 @@ def _within(path: Path, folder: Path) -> bool:
         return False
 
 
-def _checked(result: Result, bundle: Path) -> Numbers:
+def _checked(result: Result, bundle: Path) -> AnswerNumbers:
     """The result's numbers, once they were looked at. Raises SilentError."""
     json.dumps(result.to_dict(), allow_nan=False)
     with contextlib.redirect_stdout(io.StringIO()) as written:
@@ -209,7 +209,7 @@ def _checked(result: Result, bundle: Path) -> Numbers:
                     raise SilentError(f"plays {one.sound.name!r}, which is no file of the bundle")
                 if rank == 0:
                     one.audio()
-    return Numbers(result.logits, mask, relevance)
+    return AnswerNumbers(result.logits, mask, relevance)
 
 
 def _commands(bundle: Path, sound: Path, draw: random.Random) -> None:
@@ -231,7 +231,7 @@ def _no_number(text: str) -> None:
     raise SilentError(f"{text} in JSON")
 
 
-def reference(cases: Bundles) -> dict[Path, Numbers]:
+def reference(cases: Bundles) -> dict[Path, AnswerNumbers]:
     """What the intact bundles answer."""
     os.environ["XDG_CACHE_HOME"] = str(cases.sources[0].parent / "cache")
     expected = {}

@@ -31,7 +31,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from report import GOOD, HEADER, Report
+from report import GOOD, HEADER, FuzzReport
 
 # One thread an operator: a child dies without waiting for others, and cases are compared bit by bit.
 os.environ["EARMARK_THREADS"] = "1"
@@ -72,7 +72,7 @@ class SilentError(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class CaseLimits:
     """Of one case: wall clock, resident memory beyond the parent's, address space beyond the parent's."""
 
     seconds: float = 20.0
@@ -109,7 +109,7 @@ def refusal(error: BaseException, names: tuple[str, ...], where: str) -> Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class FuzzSettings:
     """What every fuzzer is asked for.
 
     cases: how many, from the number `first` on; minutes: stop after so many, whatever is left
@@ -124,15 +124,15 @@ class Settings:
     jobs: int = 1
     case: int | None = None
     out: Path | None = None
-    seconds: float = Limits.seconds
+    seconds: float = CaseLimits.seconds
 
 
-def asked() -> Settings:
+def asked() -> FuzzSettings:
     """What the command line asks for."""
-    return given(Settings)
+    return given(FuzzSettings)
 
 
-def main(name: str, case: Case, settings: Settings, whole: Callable[[], Any]) -> int:
+def main(name: str, case: Case, settings: FuzzSettings, whole: Callable[[], Any]) -> int:
     """Run what `settings` ask for and print it. Returns the exit code: 1 where a case was a fault.
 
     whole: does what cases do, with an input that is whole: what it imports is imported here, once for all
@@ -140,13 +140,13 @@ def main(name: str, case: Case, settings: Settings, whole: Callable[[], Any]) ->
     for module in in_child(lambda: (whole(), sorted(sys.modules))[1]):
         with contextlib.suppress(Exception):
             importlib.import_module(module)
-    limits = Limits(seconds=settings.seconds)
+    limits = CaseLimits(seconds=settings.seconds)
     out = settings.out or Path(tempfile.mkdtemp(prefix=f"earmark-fuzz-{name}-"))
     out.mkdir(parents=True, exist_ok=True)
     indexes = (
         range(settings.first, settings.first + settings.cases) if settings.case is None else [settings.case]
     )
-    report = Report(name, settings.seed)
+    report = FuzzReport(name, settings.seed)
     start = time.monotonic()
     deadline = None if settings.minutes is None else start + 60.0 * settings.minutes
     script = f"python {os.path.relpath(sys.argv[0])}"
@@ -175,7 +175,7 @@ def main(name: str, case: Case, settings: Settings, whole: Callable[[], Any]) ->
     return 1 if report.failures else 0
 
 
-def _summary(report: Report, out: Path, script: str) -> None:
+def _summary(report: FuzzReport, out: Path, script: str) -> None:
     rate = report.cases / max(report.seconds, 1e-9)
     print(f"\n{HEADER}\n{report.row()}\n\n{report.seconds:.0f} s, {rate:.0f} cases a second; files in {out}")
     for signature, indexes in sorted(report.faults.items(), key=lambda item: -len(item[1])):
@@ -201,7 +201,7 @@ class Runner:
 
     _GROUP = 50
 
-    def __init__(self, case: Case, seed: int, limits: Limits, jobs: int) -> None:
+    def __init__(self, case: Case, seed: int, limits: CaseLimits, jobs: int) -> None:
         self._case, self._seed, self._limits, self._jobs = case, seed, limits, jobs
         # Memory where the system has it: most of a case's time would go into the disk.
         self._base = Path(tempfile.mkdtemp(prefix="earmark-fuzz-", dir=shared_memory()))
@@ -255,7 +255,7 @@ class Runner:
 class _Child:
     """A forked process that works through a group of cases."""
 
-    def __init__(self, case: Case, seed: int, group: list[int], base: Path, limits: Limits) -> None:
+    def __init__(self, case: Case, seed: int, group: list[int], base: Path, limits: CaseLimits) -> None:
         self.left, self.at, self.ended = list(group), -1, False
         self._base, self._limits = base, limits
         self._killed = self.dropped = False
@@ -344,7 +344,7 @@ def note(folder: Path, where: str) -> None:
     folder.with_suffix(".where").write_text(where)
 
 
-def _work(case: Case, seed: int, group: list[int], base: Path, limits: Limits, pipe: int) -> None:
+def _work(case: Case, seed: int, group: list[int], base: Path, limits: CaseLimits, pipe: int) -> None:
     """The child: never returns."""
 
     def tell(**what: object) -> None:

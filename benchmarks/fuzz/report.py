@@ -18,7 +18,7 @@ GOOD = KINDS[:2]
 
 
 @dataclass
-class Report:
+class FuzzReport:
     """Counts of a run, and the first cases of every fault."""
 
     name: str
@@ -50,7 +50,7 @@ HEADER = f"| fuzzer | seed | cases | {' | '.join(KINDS)} |\n|---|---:|---:|{'---
 def main() -> int:
     """Print it."""
     folders = sys.argv[1:] or [""]
-    reports = [Report(**json.loads((Path(one) / "report.json").read_text())) for one in folders]
+    reports = [FuzzReport(**json.loads((Path(one) / "report.json").read_text())) for one in folders]
     print(HEADER)
     for report in reports:
         print(report.row())

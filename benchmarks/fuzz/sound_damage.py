@@ -23,7 +23,7 @@ Expect = Literal["same", "streamed", "longer", "whole", "twice", "length", "anyt
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenSound:
     """A sound file as libsndfile wrote it, and the samples [channels, n] that it decodes to."""
 
     kind: str
@@ -59,14 +59,14 @@ class Damage:
     slack: int = 0
 
 
-def _bytes(one: Written, draw: random.Random) -> Damage:
+def _bytes(one: WrittenSound, draw: random.Random) -> Damage:
     content, done = byte_damage.damage(one.content, draw)
     if one.kind == "FLAC" and content == one.content:
         return Damage(content, done, "same")
     return Damage(content, f"bytes {done}", "anything")
 
 
-def _payload(one: Written, draw: random.Random) -> Damage:
+def _payload(one: WrittenSound, draw: random.Random) -> Damage:
     """Bytes of the sound itself change, none go: codings with checks show it, others keep the length."""
     start = max(one.data, 200 if not one.lossless else one.data)
     if start >= len(one.content):
@@ -78,7 +78,7 @@ def _payload(one: Written, draw: random.Random) -> Damage:
     return Damage(bytes(made), "bits of the sound flipped", "length" if one.kind != "MP3" else "anything")
 
 
-def _cut(one: Written, draw: random.Random) -> Damage:
+def _cut(one: WrittenSound, draw: random.Random) -> Damage:
     at = draw.randrange(1, max(2, len(one.content)))
     # At the border of a page all that is left is sound.
     border = one.content.find(b"OggS", at)
@@ -87,14 +87,14 @@ def _cut(one: Written, draw: random.Random) -> Damage:
     return Damage(one.content[:at], f"cut at {at} of {len(one.content)}", "length")
 
 
-def _cut_and_mended(one: Written, draw: random.Random) -> Damage:
+def _cut_and_mended(one: WrittenSound, draw: random.Random) -> Damage:
     """Cut, then filled up with zeros to its old size, as downloads leave it."""
     at = draw.randrange(one.data, len(one.content)) if one.data < len(one.content) else 0
     made = one.content[:at] + bytes(len(one.content) - at)
     return Damage(made, f"zeros from {at} of {len(made)}", "length")
 
 
-def _sizes(one: Written, draw: random.Random) -> Damage:
+def _sizes(one: WrittenSound, draw: random.Random) -> Damage:
     """A size in the header that is not the sound's."""
     made = bytearray(one.content)
     value = draw.choice([0, 1, 4, 1000, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, len(made) // 2, len(made) * 3])
@@ -126,7 +126,7 @@ def _sizes(one: Written, draw: random.Random) -> Damage:
     return Damage(bytes(made), f"{name} = {value:#x}", "length" if one.lossless else "anything")
 
 
-def _flac_total(one: Written, draw: random.Random) -> Damage:
+def _flac_total(one: WrittenSound, draw: random.Random) -> Damage:
     """Another count of samples in STREAMINFO; 0 is "unknown" and valid."""
     made = bytearray(one.content)
     total = one.samples.shape[1]
@@ -136,7 +136,7 @@ def _flac_total(one: Written, draw: random.Random) -> Damage:
     return Damage(bytes(made), f"FLAC total {value}", "streamed" if value in (0, total) else "whole")
 
 
-def _streamed(one: Written, draw: random.Random) -> Damage:
+def _streamed(one: WrittenSound, draw: random.Random) -> Damage:
     """Sizes as a writer to a pipe leaves them."""
     if one.kind in ("WAV", "WAVEX"):
         # Up to the sound's last byte: without sizes, padding would be a sample.
@@ -161,12 +161,12 @@ def _streamed(one: Written, draw: random.Random) -> Damage:
     return _flac_total(one, draw) if one.kind == "FLAC" else _tag(one, draw)
 
 
-def _joined(one: Written, draw: random.Random) -> Damage:
+def _joined(one: WrittenSound, draw: random.Random) -> Damage:
     """Two files written one after the other."""
     return Damage(one.content * 2, "joined", "twice", slack=4000 if one.kind in ("MP3", "OGG") else 0)
 
 
-def _prefix(one: Written, draw: random.Random) -> Damage:
+def _prefix(one: WrittenSound, draw: random.Random) -> Damage:
     """Something before the header."""
     size = draw.choice([1, 3, 16, 200, 3000])
     kinds = {
@@ -188,7 +188,7 @@ def id3(size: int) -> bytes:
     return b"ID3\x03\0\0" + length + frame
 
 
-def _tag(one: Written, draw: random.Random) -> Damage:
+def _tag(one: WrittenSound, draw: random.Random) -> Damage:
     """Something after the sound that is not sound."""
     kinds = {
         "ID3v1": b"TAG" + b"title".ljust(125, b"\0"),
@@ -201,7 +201,7 @@ def _tag(one: Written, draw: random.Random) -> Damage:
     return Damage(one.content + kinds[name], f"before {name}", "same" if usual else "whole")
 
 
-def _chunks(one: Written, draw: random.Random) -> Damage:
+def _chunks(one: WrittenSound, draw: random.Random) -> Damage:
     """A chunk that is no sound, or a second one of sound, where the format allows chunks."""
     if one.kind not in ("WAV", "WAVEX", "AIFF"):
         return _tag(one, draw)
@@ -223,7 +223,7 @@ def _chunks(one: Written, draw: random.Random) -> Damage:
     return Damage(bytes(made), f"chunk {chunk[:4]!r} {what}", second if what == "second" else "same")
 
 
-def _without_count(one: Written, draw: random.Random) -> Damage:
+def _without_count(one: WrittenSound, draw: random.Random) -> Damage:
     """An MP3 without the frame that counts the others: what encoders to a pipe write."""
     if one.kind != "MP3" or (at := max(one.content.find(b"Xing"), one.content.find(b"Info"))) < 0:
         return _streamed(one, draw)
@@ -234,7 +234,7 @@ def _without_count(one: Written, draw: random.Random) -> Damage:
     return Damage(one.content[following:], "without Xing", "longer")
 
 
-def _middle(one: Written, draw: random.Random) -> Damage:
+def _middle(one: WrittenSound, draw: random.Random) -> Damage:
     """A piece is missing in the middle, or stands there too much."""
     at = draw.randrange(one.data, len(one.content)) if one.data < len(one.content) else 1
     size = draw.choice([1, 2, 64, 1000])
@@ -245,7 +245,7 @@ def _middle(one: Written, draw: random.Random) -> Damage:
     )
 
 
-def _values(one: Written, draw: random.Random) -> Damage:
+def _values(one: WrittenSound, draw: random.Random) -> Damage:
     """NaN or infinity among the samples of a coding that holds them."""
     if one.coding not in ("FLOAT", "DOUBLE"):
         return _bytes(one, draw)
@@ -257,12 +257,12 @@ def _values(one: Written, draw: random.Random) -> Damage:
     return Damage(one.content[:at] + number + one.content[at + size :], f"{value} at {at}", "anything")
 
 
-def _ending(one: Written, draw: random.Random) -> Damage:
+def _ending(one: WrittenSound, draw: random.Random) -> Damage:
     """The whole file under a strange size: an odd byte is added, as some recorders do."""
     return Damage(one.content + b"\0", "one byte more", "whole")
 
 
-DAMAGES: tuple[Callable[[Written, random.Random], Damage], ...] = (
+DAMAGES: tuple[Callable[[WrittenSound, random.Random], Damage], ...] = (
     _bytes,
     _bytes,
     _payload,

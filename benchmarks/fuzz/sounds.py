@@ -24,7 +24,7 @@ import harness  # before numpy: it sets the number of threads
 import numpy as np
 import soundfile
 from harness import SilentError, Verdict, note, refusal
-from sound_damage import DAMAGES, Damage, Written
+from sound_damage import DAMAGES, Damage, WrittenSound
 
 from earmark.runtime.audio.sound import open_sound
 
@@ -62,7 +62,7 @@ RATES = (8000, 16000, 24000, 44100, 48000)
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedFile:
     """What earmark makes of a file."""
 
     samples: np.ndarray
@@ -88,7 +88,7 @@ def case(seed: int, index: int, folder: Path) -> Verdict:
         return Verdict("silent", str(fault), where)
 
 
-def write(draw: random.Random) -> Written:
+def write(draw: random.Random) -> WrittenSound:
     """A sound of known samples: noise whose level and offset change from channel to channel and with time."""
     kind, coding, ending = draw.choice(FORMATS)
     rate = draw.choice(RATES)
@@ -105,10 +105,10 @@ def write(draw: random.Random) -> Written:
     soundfile.write(buffer, values, rate, format=kind, subtype=coding)
     content = buffer.getvalue()
     decoded, _ = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    return Written(kind, coding, ending, rate, np.ascontiguousarray(decoded.T), content)
+    return WrittenSound(kind, coding, ending, rate, np.ascontiguousarray(decoded.T), content)
 
 
-def decode(sound: object) -> Decoded:
+def decode(sound: object) -> DecodedFile:
     """All of a sound at its own rate."""
     opened = open_sound(sound, None, MODEL_RATE)
     blocks = [np.array(block) for block in opened.input_blocks()]
@@ -118,12 +118,12 @@ def decode(sound: object) -> Decoded:
     at_model_rate = sum(block.shape[1] for block in opened.model_blocks())
     if at_model_rate != opened.samples:
         raise SilentError(f"says {opened.samples} samples at the model's rate and gives {at_model_rate}")
-    return Decoded(samples, opened.input_rate, tuple(opened.warnings), tuple(opened.damage))
+    return DecodedFile(samples, opened.input_rate, tuple(opened.warnings), tuple(opened.damage))
 
 
-def _judge(written: Written, made: Damage, path: Path, where: str) -> Verdict:
-    answers: dict[str, Decoded | Verdict] = {}
-    ways: dict[str, Callable[[], Decoded]] = {
+def _judge(written: WrittenSound, made: Damage, path: Path, where: str) -> Verdict:
+    answers: dict[str, DecodedFile | Verdict] = {}
+    ways: dict[str, Callable[[], DecodedFile]] = {
         "path": lambda: decode(path),
         "open file": lambda: _opened(path),
         "memory": lambda: decode(io.BytesIO(made.content)),
@@ -144,7 +144,7 @@ def _judge(written: Written, made: Damage, path: Path, where: str) -> Verdict:
         if isinstance(first, Verdict) != isinstance(other, Verdict):
             detail = next(one.detail for one in (first, other) if isinstance(one, Verdict))
             raise SilentError(f"path and {way} disagree: one refuses ({detail[-80:]})")
-        if isinstance(first, Decoded) and isinstance(other, Decoded) and not _same(first, other):
+        if isinstance(first, DecodedFile) and isinstance(other, DecodedFile) and not _same(first, other):
             raise SilentError(
                 f"path and {way} disagree: {first.samples.shape}, {len(first.warnings)} warnings and "
                 f"{other.samples.shape}, {len(other.warnings)} warnings"
@@ -157,12 +157,12 @@ def _judge(written: Written, made: Damage, path: Path, where: str) -> Verdict:
     return Verdict("ok", where=where)
 
 
-def _opened(path: Path) -> Decoded:
+def _opened(path: Path) -> DecodedFile:
     with path.open("rb") as file:
         return decode(file)
 
 
-def _same(one: Decoded, other: Decoded) -> bool:
+def _same(one: DecodedFile, other: DecodedFile) -> bool:
     return (
         one.rate == other.rate
         and _equal(one.samples, other.samples)
@@ -170,7 +170,7 @@ def _same(one: Decoded, other: Decoded) -> bool:
     )
 
 
-def _compare(written: Written, made: Damage, decoded: Decoded) -> None:
+def _compare(written: WrittenSound, made: Damage, decoded: DecodedFile) -> None:
     """Raise SilentError where what is read is not what the file holds, and no warning says so."""
     if not np.isfinite(decoded.samples).all():
         raise SilentError("samples that are not finite")

@@ -153,7 +153,12 @@ def detections(
 @intervals_option
 @report_options
 def prototypes(
-    bundle: Path, data: Path, given: Given[PrototypeSettings], preset: str | None, device: str, **output: Any
+    bundle: Path,
+    data: Path,
+    given: Given[PrototypeSettings],
+    preset: str | None,
+    device: str,
+    **output: Any,
 ) -> None:
     """Judge the nearest prototypes of BUNDLE on DATA, a folder of class folders of sound.
 

@@ -76,7 +76,7 @@ class SanityReport(Report[SanityRecord]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Explained:
+class _ClipMask:
     """A clip's mask [T, F] for a class index, and the class that the model puts first."""
 
     mask: FloatArray
@@ -203,21 +203,21 @@ class _Checking:
             records.append(self._record("stability", change.name, number, explained, frames=frames))
         return records
 
-    def _explain(self, engine: Engine, wave: FloatArray, target: int | None = None) -> _Explained:
+    def _explain(self, engine: Engine, wave: FloatArray, target: int | None = None) -> _ClipMask:
         """The mask of a clip's first window, for the class asked for, else the one put first."""
         rate = engine.manifest.sample_rate
         window = next(iter(engine.windows(open_sound((wave, rate), None, rate))))
         first = int(window.logits.argmax())
         asked = first if target is None else target
         mask = method_of(self._settings.method).window_mask(engine.graphs, window, asked)
-        return _Explained(mask, first)
+        return _ClipMask(mask, first)
 
     def _record(
         self,
         check: str,
         what: str,
         number: int,
-        other: _Explained,
+        other: _ClipMask,
         *,
         same: bool | None = None,
         frames: int = 0,

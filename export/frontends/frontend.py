@@ -25,7 +25,7 @@ Join = Literal["mean", "max"]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SoundPatches:
     """The patches of a sound, each a row of what the classifier takes.
 
     frames: of a patch; hop: frames from one to the next; step: samples from one frame to the next
@@ -55,7 +55,7 @@ class Frontend(ABC):
     level: Level | None = None
     analysis: AnalysisSpec | None = None
     join: Join | None = None
-    stretch: Stretch | None = None
+    stretch: SoundPatches | None = None
 
     @property
     def window(self) -> int | None:
@@ -190,7 +190,7 @@ def from_description(description: Description, name: str = "a description") -> D
     given = description.samples if description.listenable is not None else None
     patches, stft, stretch = description.patches, description.stft, None
     if patches is not None and stft is not None:
-        stretch = Stretch(patches.length, patches.hop, stft.hop, patched_samples(description, 1))
+        stretch = SoundPatches(patches.length, patches.hop, stft.hop, patched_samples(description, 1))
     return Described(
         description=description,
         name=name,

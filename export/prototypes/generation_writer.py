@@ -21,7 +21,7 @@ from .generation_folder import FOLDER
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class EmbeddingGraph:
     """What a new generation is embedded with: the graph, facts of its U, prototypes a channel.
 
     note: what the user should know of the choice
@@ -33,7 +33,7 @@ class Graph:
     note: str = ""
 
     @classmethod
-    def of(cls, old: Generation) -> Graph:
+    def of(cls, old: Generation) -> EmbeddingGraph:
         """The graph of an open generation."""
         return cls(old.folder / EMBEDDINGS, old.info.apex, old.info.per_channel)
 
@@ -45,7 +45,7 @@ def choose_graph(
     embeddings: Path | None,
     apex: Mapping[str, Any] | None,
     per_channel: int | None,
-) -> Graph:
+) -> EmbeddingGraph:
     """The graph given, else the current generation's, else the bundle's own.
 
     old: the generation that is extended, whose graph stays. Raises PrototypeIndexError where another
@@ -63,10 +63,10 @@ def choose_graph(
                 "anew with it (extend=False, earmark index --rebuild)"
             )
         kept = before[1].apex if before is not None and same else None
-        return Graph(embeddings, kept if apex is None else apex, count)
+        return EmbeddingGraph(embeddings, kept if apex is None else apex, count)
     if before is not None:
         learnt = before[1].apex if apex is None else apex
-        return Graph(before[0] / EMBEDDINGS, learnt, count)
+        return EmbeddingGraph(before[0] / EMBEDDINGS, learnt, count)
     stage = manifest.stage("embeddings")
     if stage is None:
         raise PrototypeIndexError(
@@ -78,11 +78,11 @@ def choose_graph(
     note = "the generation in force has no usable graph: the bundle's own is used" + (
         "" if learnt else ", without a learnt U"
     )
-    return Graph(folder / stage.file, learnt, count, note if lost else "")
+    return EmbeddingGraph(folder / stage.file, learnt, count, note if lost else "")
 
 
 def open_writer(
-    folder: Path, building: Path, manifest: Manifest, graph: Graph, seed: int
+    folder: Path, building: Path, manifest: Manifest, graph: EmbeddingGraph, seed: int
 ) -> GenerationWriter:
     """A writer into `building` for the model of `manifest`, in the bundle `folder`.
 

@@ -22,7 +22,7 @@ from ...runtime.methods.prototypes.generation import model_hash, open_generation
 from ...runtime.opening import open_bundle
 from .build import IndexReport, Passed, relabelled_in
 from .generation_folder import FOLDER, GenerationFolder
-from .generation_writer import Graph, open_writer
+from .generation_writer import EmbeddingGraph, open_writer
 
 # With a larger share of removed clips among all, the whole is written anew.
 REBUILD_SHARE = 0.2
@@ -63,7 +63,7 @@ def remove_clips(
         with generations.building() as building:
             if purge or np.mean(~alive) > rebuild_share:
                 info = _write_anew(
-                    generations, building, [(old, alive)], Graph.of(old), exact_limit, old.info.seed
+                    generations, building, [(old, alive)], EmbeddingGraph.of(old), exact_limit, old.info.seed
                 )
                 generations.publish(building, info)
             else:
@@ -97,7 +97,7 @@ def merge_bundles(
         before = manifest.prototypes
         mine = open_generation(folder, manifest) if before is not None else None
         theirs = [_open_other(Path(other), folder, model_hash(manifest)) for other in others]
-        graph = Graph.of(mine or theirs[0])
+        graph = EmbeddingGraph.of(mine or theirs[0])
         known: dict[str, str] = {}
         every = theirs if mine is None else [mine, *theirs]
         files = _files_of(every)
@@ -125,7 +125,7 @@ def _write_anew(
     generations: GenerationFolder,
     building: Path,
     parts: Sequence[tuple[Generation, _Mask]],
-    graph: Graph,
+    graph: EmbeddingGraph,
     exact_limit: int,
     seed: int,
     files: Mapping[str, SoundFiles] | None = None,

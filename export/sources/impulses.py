@@ -21,7 +21,7 @@ _AROUND = 0.1
 
 
 @dataclass(frozen=True)
-class Cell:
+class SoundCell:
     """A part of a sound: `start` to `end` of its time and `low` to `high` of its frequency, 0..1."""
 
     start: float
@@ -45,7 +45,7 @@ def _part(length: int, start: float, end: float) -> slice:
     return slice(first, max(first + 1, int(end * length)))
 
 
-def misplaced(map_with: Callable[[Cell | None], FloatArray], *, rows: bool, around: bool) -> str | None:
+def misplaced(map_with: Callable[[SoundCell | None], FloatArray], *, rows: bool, around: bool) -> str | None:
     """What is wrong with the places of a map; None where impulses are at theirs.
 
     Args:
@@ -62,7 +62,7 @@ def misplaced(map_with: Callable[[Cell | None], FloatArray], *, rows: bool, arou
     for frame in sorted({int(part * frames) for part in _PLACES}):
         for row in tried:
             low, high = (row / bands, (row + 1) / bands) if rows else (0.0, 1.0)
-            moved = np.square(map_with(Cell(frame / frames, (frame + 1) / frames, low, high)) - before)
+            moved = np.square(map_with(SoundCell(frame / frames, (frame + 1) / frames, low, high)) - before)
             strength = moved.sum(axis=0) if rows else moved.sum(axis=(0, 2))[:, None]
             nearest = np.unravel_index(int(strength.argmax()), strength.shape)
             placed.append((frame, row))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-class Answers:
+class LastAnswers:
     """The last answer of each of some submodules; no plain dict, which torch.export would put another for."""
 
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ from .summary import Faults
 
 
 @dataclass(frozen=True)
-class Parts:
+class SplitSounds:
     """The sounds in their parts.
 
     Attributes:
@@ -115,7 +115,7 @@ def sounds_over(
     options: OverSourceOptions,
     *,
     by_labels: bool = False,
-) -> Parts:
+) -> SplitSounds:
     """The sounds in their parts; the classifier's own split where none is named.
 
     What explains a classifier is trained by its answers. Labels are asked of the sounds where a run's
@@ -145,8 +145,8 @@ def sounds_over(
             )
         except DataError:
             # Too few recordings to spare any: the last epoch is taken.
-            return Parts(training, stopping, validation, left_out, labelled)
+            return SplitSounds(training, stopping, validation, left_out, labelled)
         names = {clip.name for clip in held.validation}
         stopping = training.only([clip.name in names for clip in training.clips])
         training = training.only([clip.name not in names for clip in training.clips])
-    return Parts(training, stopping, validation, left_out, labelled)
+    return SplitSounds(training, stopping, validation, left_out, labelled)

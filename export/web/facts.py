@@ -17,7 +17,7 @@ KIND = "earmark page"
 LONGEST_S = 300.0
 
 
-class Window(msgspec.Struct, frozen=True):
+class PageWindow(msgspec.Struct, frozen=True):
     """How sound is cut, in samples at the model's rate, levelled and joined.
 
     Attributes:
@@ -40,7 +40,7 @@ class Window(msgspec.Struct, frozen=True):
     level_over: LevelOver
 
 
-class Graph(msgspec.Struct, frozen=True):
+class GraphFiles(msgspec.Struct, frozen=True):
     """A graph's file and the files of its weights, by their names in the model's folder."""
 
     file: str
@@ -59,7 +59,7 @@ class ViewFiles(msgspec.Struct, frozen=True):
     passages: bool
 
 
-class Prototypes(msgspec.Struct, frozen=True):
+class PagePrototypes(msgspec.Struct, frozen=True):
     """The index of prototypes as flat files.
 
     Attributes:
@@ -87,7 +87,7 @@ class Prototypes(msgspec.Struct, frozen=True):
     head: bool
 
 
-class Facts(msgspec.Struct, frozen=True):
+class PageFacts(msgspec.Struct, frozen=True):
     """All of it.
 
     Attributes:
@@ -111,12 +111,12 @@ class Facts(msgspec.Struct, frozen=True):
     sample_rate: int
     n_fft: int
     hop: int
-    window: Window
+    window: PageWindow
     mask: MaskTargets | Literal[""]
-    classify: Graph
-    explain: Graph | None
+    classify: GraphFiles
+    explain: GraphFiles | None
     between: list[str]
-    prototypes: Prototypes | None
+    prototypes: PagePrototypes | None
     example: str
     longest_seconds: float
     licence: str
@@ -125,16 +125,16 @@ class Facts(msgspec.Struct, frozen=True):
 
 def facts_of(
     manifest: Manifest,
-    classify: Graph,
-    explain: Graph | None,
+    classify: GraphFiles,
+    explain: GraphFiles | None,
     between: tuple[str, ...],
-    prototypes: Prototypes | None,
+    prototypes: PagePrototypes | None,
     example: str,
-) -> Facts:
+) -> PageFacts:
     """What a page of this bundle has to know."""
     rate, window = manifest.sample_rate, manifest.window
     length = max(1, samples_of(window.seconds, rate))
-    return Facts(
+    return PageFacts(
         kind=KIND,
         earmark=__version__,
         onnxruntime=VERSION,
@@ -145,7 +145,7 @@ def facts_of(
         sample_rate=rate,
         n_fft=manifest.analysis.n_fft,
         hop=manifest.analysis.hop,
-        window=Window(
+        window=PageWindow(
             length=length,
             hop=max(manifest.analysis.hop, samples_of(window.hop_seconds, rate)),
             shortest=samples_at_least(window.minimum_seconds, rate),

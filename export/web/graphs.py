@@ -34,7 +34,7 @@ from ..fused.joining import Joining
 EMBEDDINGS = ("square", "time", "frequency", "contributions", "bias")
 
 
-class Graphs(msgspec.Struct, frozen=True):
+class PageGraphs(msgspec.Struct, frozen=True):
     """Both graphs.
 
     Attributes:
@@ -50,7 +50,7 @@ class Graphs(msgspec.Struct, frozen=True):
     between: tuple[str, ...]
 
 
-def graphs_of(bundle: Bundle) -> Graphs:
+def graphs_of(bundle: Bundle) -> PageGraphs:
     """The graphs of a page.
 
     Args:
@@ -80,7 +80,7 @@ def graphs_of(bundle: Bundle) -> Graphs:
     for name in between:
         first.give(name, known[name], dims[name])
     facts = properties(manifest)
-    return Graphs(
+    return PageGraphs(
         classify=first.model(facts),
         explain=_explaining(bundle, between, decodes, embeds).model(facts) if decodes or embeds else None,
         between=between,

@@ -5,7 +5,7 @@
 <view>.places.f64   [entries, 4]: start_s, end_s, fmin_hz, fmax_hz
 <view>.passages.f32 [entries, 2], of views that know them: length in seconds, onsets per second
 head.f32            [labels, channels], of a linear head
-clips.json          `Clip`, one after the other
+clips.json          `PageClip`, one after the other
 audio/*.flac        their sound, where the bundle holds it
 Clips that were removed are in none of them.
 """
@@ -31,7 +31,7 @@ from ...runtime.methods.prototypes.generation import open_generation
 from ...runtime.methods.prototypes.places import head_weights
 from ...runtime.values.arrays import FloatArray
 from ..bundle.stages import answers
-from .facts import Prototypes, ViewFiles
+from .facts import PagePrototypes, ViewFiles
 
 # Vectors of a view beyond this would take a browser's memory and seconds a search.
 MOST_BYTES = 256 << 20
@@ -39,7 +39,7 @@ MOST_BYTES = 256 << 20
 _SOME = 8
 
 
-class Clip(msgspec.Struct, frozen=True):
+class PageClip(msgspec.Struct, frozen=True):
     """A clip of the index; `source` and `recording` tell which clips are of one file, of one recording."""
 
     name: str
@@ -51,7 +51,7 @@ class Clip(msgspec.Struct, frozen=True):
     attribution: str
 
 
-def write_prototypes(bundle: Bundle, folder: Path) -> Prototypes | None:
+def write_prototypes(bundle: Bundle, folder: Path) -> PagePrototypes | None:
     """Write the generation of prototypes that is in force.
 
     Args:
@@ -80,7 +80,7 @@ def write_prototypes(bundle: Bundle, folder: Path) -> Prototypes | None:
     stage = bundle.manifest.stage("embeddings")
     if spec.additive and stage is not None:
         _head(generation, stage, spec.taps).astype("<f4").tofile(folder / "head.f32")
-    return Prototypes(
+    return PagePrototypes(
         views=views,
         sources=generation.info.sources,
         labels=generation.info.labels,
@@ -128,7 +128,7 @@ def _write_clips(generation: Generation, folder: Path, alive: npt.NDArray[np.int
     for row in alive.tolist():
         clip, record = generation.read_clip(row), generation.clips[row]
         clips.append(
-            Clip(
+            PageClip(
                 name=clip.source,
                 labels=list(clip.labels),
                 source=int(record["source"]),

@@ -21,7 +21,7 @@ from ...runtime.bundle.manifest import Manifest
 from ...runtime.bundle.open import Bundle
 from ...runtime.report.page import check_installed, live_page
 from ..graphs.files import save_graph
-from .facts import KIND, Graph, facts_of
+from .facts import KIND, GraphFiles, facts_of
 from .graphs import check, graphs_of
 from .onnxruntime_web import copy_runtime
 from .prototypes import write_prototypes
@@ -34,7 +34,7 @@ _SCRIPTS = ("decoding.js", "clips.js", "item.js", "browser.js")
 _ALLOWED = {"script-src": "'self' 'wasm-unsafe-eval'", "worker-src": "'self'", "connect-src": "'self'"}
 
 
-class Written(msgspec.Struct, frozen=True):
+class WrittenPage(msgspec.Struct, frozen=True):
     """What was written.
 
     Attributes:
@@ -54,7 +54,7 @@ def write_page(
     force: bool = False,
     example: Path | None = None,
     package: Path | None = None,
-) -> Written:
+) -> WrittenPage:
     """Write a bundle as a static page that explains sound in the browser.
 
     Args:
@@ -88,7 +88,7 @@ def write_page(
         sync_tree(folder)
         with naming(out):
             put_in_place(folder, out)
-    return Written(differences, _sizes(out))
+    return WrittenPage(differences, _sizes(out))
 
 
 def check_folder(out: Path, *, force: bool) -> None:
@@ -131,9 +131,9 @@ def _write_model(bundle: Bundle, folder: Path, example: Path | None) -> dict[str
     return differences
 
 
-def _write_graph(model: onnx.ModelProto, path: Path) -> Graph:
+def _write_graph(model: onnx.ModelProto, path: Path) -> GraphFiles:
     data = save_graph(model, path)
-    return Graph(path.name, data)
+    return GraphFiles(path.name, data)
 
 
 def _write_script(folder: Path, manifest: Manifest) -> None:

@@ -71,7 +71,7 @@ class _Rows:
 Task = Callable[[BoundedSource, str, Cancel], Any]
 
 
-class Answers:
+class UploadAnswers:
     """Explains and searches uploads with one explainer, which threads share."""
 
     def __init__(self, explainer: Explainer, settings: ServerSettings) -> None:

@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True):
     timeout_s: Annotated[float, Meta(description="Seconds that an answer may take.")]
 
 
-class About(msgspec.Struct, frozen=True):
+class ServerFacts(msgspec.Struct, frozen=True):
     """What answers."""
 
     earmark: Annotated[str, Meta(description="Version of earmark.")]
@@ -112,7 +112,7 @@ class _Endpoints:
         self._page = live_page("earmark", backend, footer=_FOOTER, allowed={"connect-src": "'self'"})
         engine = engine_of(service.explainer)
         manifest, settings = engine.manifest, service.settings
-        about = About(
+        about = ServerFacts(
             __version__,
             manifest.name,
             manifest.bundle_id,
@@ -126,7 +126,7 @@ class _Endpoints:
             Limits(settings.max_bytes, settings.max_seconds, settings.timeout_s),
         )
         self._about = msgspec.json.encode(about)
-        self._openapi = msgspec.json.encode(openapi(settings, About))
+        self._openapi = msgspec.json.encode(openapi(settings, ServerFacts))
 
     async def page(self, _: Request) -> Response:
         """The page that explains live."""

@@ -10,7 +10,7 @@ import msgspec
 
 from ...runtime.json_schema import json_schema
 from ...version import __version__
-from .questions import DetectQuestion, ExplainQuestion, Question, holds_json, repeatable
+from .questions import DetectQuestion, ExplainQuestion, UploadQuestion, holds_json, repeatable
 from .refusals import ErrorAnswer
 from .settings import ServerSettings
 from .uploads import FIELD
@@ -39,7 +39,7 @@ _OF_SOUND = {
 
 def openapi(settings: ServerSettings, about: type[msgspec.Struct]) -> Schema:
     """Make the document, OpenAPI 3.1. about: what `/v1/bundle` answers."""
-    kinds: list[type[Question]] = [ExplainQuestion, DetectQuestion]
+    kinds: list[type[UploadQuestion]] = [ExplainQuestion, DetectQuestion]
     (*questions, error, described), parts = msgspec.json.schema_components(
         [*kinds, ErrorAnswer, about], ref_template=_REFERENCE + "{name}"
     )
@@ -85,7 +85,7 @@ def openapi(settings: ServerSettings, about: type[msgspec.Struct]) -> Schema:
 
 
 def _sound(
-    name: str, summary: str, record: str, kind: type[Question], fields: dict[str, Schema], error: Schema
+    name: str, summary: str, record: str, kind: type[UploadQuestion], fields: dict[str, Schema], error: Schema
 ) -> Schema:
     """An operation that takes a sound and gives a record."""
     parameters = {field: _given(schema) for field, schema in fields.items()}
@@ -145,7 +145,7 @@ def _given(schema: Schema) -> Schema:
     return {**rest, **(some[0] if len(some) == 1 else {"anyOf": some})}
 
 
-def _carried(kind: type[Question], name: str, schema: Schema) -> Schema:
+def _carried(kind: type[UploadQuestion], name: str, schema: Schema) -> Schema:
     """How a parameter stands in a query."""
     if holds_json(kind, name):
         return {"content": {"application/json": {"schema": schema}}}

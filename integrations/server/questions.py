@@ -26,7 +26,7 @@ _MOST_OVERLAP = 20
 _JSON = {"json": True}
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class UploadQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What both endpoints take."""
 
     name: Annotated[
@@ -84,7 +84,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class ExplainQuestion(Question, frozen=True, kw_only=True):
+class ExplainQuestion(UploadQuestion, frozen=True, kw_only=True):
     """What `/v1/explain` takes."""
 
     target: Annotated[str | None, Meta(description="The label to explain; else the one predicted.")] = None
@@ -94,7 +94,7 @@ class ExplainQuestion(Question, frozen=True, kw_only=True):
     windows: Annotated[bool, Meta(description="Give the scores of every window, too.")] = False
 
 
-class DetectQuestion(Question, frozen=True, kw_only=True):
+class DetectQuestion(UploadQuestion, frozen=True, kw_only=True):
     """What `/v1/detect` takes. Detections are explained by `mask` where the bundle has one."""
 
     min_score: Annotated[
@@ -123,7 +123,7 @@ class DetectQuestion(Question, frozen=True, kw_only=True):
     ] = "fp32"
 
 
-Asked = TypeVar("Asked", bound=Question)
+Asked = TypeVar("Asked", bound=UploadQuestion)
 
 
 def question_of(kind: type[Asked], given: Iterable[tuple[str, str]]) -> Asked:
@@ -155,14 +155,14 @@ def question_of(kind: type[Asked], given: Iterable[tuple[str, str]]) -> Asked:
 
 
 @cache
-def holds_json(kind: type[Question], name: str) -> bool:
+def holds_json(kind: type[UploadQuestion], name: str) -> bool:
     """Whether the values of a parameter are JSON."""
     hint = get_type_hints(kind, include_extras=True)[name]
     return any(isinstance(meta, Meta) and meta.extra == _JSON for meta in get_args(hint)[1:])
 
 
 @cache
-def repeatable(kind: type[Question], name: str) -> bool:
+def repeatable(kind: type[UploadQuestion], name: str) -> bool:
     """Whether a parameter may be given several times."""
     hint = get_type_hints(kind)[name]
     return any(getattr(one, "__origin__", None) is tuple for one in (hint, *get_args(hint)))

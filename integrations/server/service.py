@@ -18,7 +18,7 @@ from ...runtime.document import error_dict
 from ...runtime.explainer import Explainer, engine_of
 from ...version import __version__
 from .admission import Admission, Gone, stopping
-from .answers import Answers, Prepared
+from .answers import Prepared, UploadAnswers
 from .metrics import Metrics
 from .questions import Asked, question_of
 from .refusals import Refused, json_response, problem, status_of
@@ -38,7 +38,7 @@ class Service:
         self.settings = settings
         self.explainer = explainer
         self.ready = False
-        self.answers = Answers(explainer, settings)
+        self.answers = UploadAnswers(explainer, settings)
         self.admission = Admission(
             settings.concurrency, settings.queue, settings.per_client, settings.timeout_s
         )

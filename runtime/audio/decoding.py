@@ -15,7 +15,7 @@ import soundfile
 
 from ...errors import AudioError
 from ..values.arrays import FloatArray
-from .containers.bytes import Piece, SoundBytes, View, unreadable
+from .containers.bytes import Piece, PiecedFile, SoundBytes, unreadable
 from .containers.parts import SoundPart
 from .containers.survey import survey
 from .source import ArraySource, BoundedSource, SoundSource, Stop, block_samples, checked_rate
@@ -68,7 +68,7 @@ class _Decoded:
 
 
 # A decoder and the view that it reads.
-_Open = tuple[_Decoder, View]
+_Open = tuple[_Decoder, PiecedFile]
 _Ready = tuple[ExitStack, SoundBytes, _Open]
 
 
@@ -131,12 +131,12 @@ class FileSource:
     @contextmanager
     def _decoder(
         self, data: SoundBytes, part: SoundPart, pieces: tuple[Piece, ...]
-    ) -> Iterator[tuple[_Decoder, View]]:
+    ) -> Iterator[tuple[_Decoder, PiecedFile]]:
         """The decoder for these bytes of a part, and the view that it reads, unless the file is intact.
 
         Raises AudioError where the file cannot be read, LibsndfileError where it is no sound.
         """
-        view = View(data, pieces)
+        view = PiecedFile(data, pieces)
         try:
             whole = data.descriptor() if part.intact and pieces == ((0, data.size),) else None
             decoder = _Decoder(view if whole is None else whole)
@@ -149,7 +149,7 @@ class FileSource:
         finally:
             decoder.close()
 
-    def _check(self, view: View) -> None:
+    def _check(self, view: PiecedFile) -> None:
         """Raise what reading the file raised inside libsndfile."""
         if isinstance(view.error, Exception):
             raise unreadable(self.name, view.error) from view.error

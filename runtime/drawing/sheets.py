@@ -6,7 +6,7 @@ from typing import Any
 
 from .canvas import Canvas, Frame
 from .colours import FAINT, INK
-from .shown import Box, Cell, Sheet, Spectrogram
+from .shown import Box, Sheet, Spectrogram, Thumbnail
 
 WIDTH, LEFT, ABOVE = 1000, 132, 86
 _GAP, _CAPTION = 12, 24
@@ -37,7 +37,7 @@ def _x(column: int) -> int:
     return LEFT + column * (TILE[0] + _GAP)
 
 
-def _cell(canvas: Canvas, column: int, top: int, cell: Cell) -> None:
+def _cell(canvas: Canvas, column: int, top: int, cell: Thumbnail) -> None:
     left = _x(column)
     frame = (left, top, left + TILE[0], top + TILE[1])
     if cell.spectrogram is not None:

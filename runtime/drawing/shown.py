@@ -108,7 +108,7 @@ class Chart:
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Thumbnail:
     """A small spectrogram with a place on it, and lines below it; None: no sound is at hand."""
 
     spectrogram: Spectrogram | None
@@ -121,7 +121,7 @@ class SheetRow:
     """Words on the left, the first line in ink, and cells."""
 
     words: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[Thumbnail, ...]
 
 
 @dataclass(frozen=True, eq=False)

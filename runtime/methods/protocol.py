@@ -130,7 +130,7 @@ class AsksAhead(Protocol):
         """The method's part of the result."""
 
 
-class Output(msgspec.Struct, frozen=True):
+class GraphOutput(msgspec.Struct, frozen=True):
     """An output of a method's graph that is measured at export and recomputed by `earmark verify`.
 
     Attributes:
@@ -192,7 +192,7 @@ class Method(ABC):
     own_clock: ClassVar[bool] = False
     rescores: ClassVar[bool] = False
     stages: ClassVar[tuple[StageRule, ...]] = ()
-    outputs: ClassVar[tuple[Output, ...]] = ()
+    outputs: ClassVar[tuple[GraphOutput, ...]] = ()
     has_window_mask: ClassVar[bool] = False
     time_rows: ClassVar[tuple[str, ...]] = ()
 

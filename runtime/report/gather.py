@@ -23,7 +23,19 @@ from ..methods.segments.picture import shown_values
 from ..methods.segments.result import SegmentsResult
 from ..scores.text import score_text
 from ..values.arrays import FloatArray
-from .items import Box, Clip, Contribution, Item, Match, Picture, Segment, Segments, Sounds, Track, View
+from .items import (
+    Box,
+    Contribution,
+    Item,
+    Picture,
+    Segment,
+    ShownClip,
+    ShownMatch,
+    ShownSegments,
+    ShownSounds,
+    ShownView,
+    Track,
+)
 from .media import SMALL, flac, mono, picture_of, sounds_of, spectrogram_of
 
 # Labels with their scores, matches of a view, tracks of the mixer, lines of methods unknown here.
@@ -225,7 +237,7 @@ def _facts(result: ExplainedSound) -> list[tuple[str, str]]:
     ]
 
 
-def _segments(segments: SegmentsResult) -> Segments:
+def _segments(segments: SegmentsResult) -> ShownSegments:
     values, spreads, per = shown_values(segments)
     rows = zip(
         segments.start_s,
@@ -237,7 +249,7 @@ def _segments(segments: SegmentsResult) -> Segments:
         strict=True,
     )
     sign = "" if segments.signed else "; signs are those of the marginal effect"
-    return Segments(
+    return ShownSegments(
         axis=segments.axis,
         unit=_UNITS[segments.unit] + per,
         note=(
@@ -255,7 +267,7 @@ def _segments(segments: SegmentsResult) -> Segments:
     )
 
 
-def _tracks(components: ComponentsResult, sounds: Sounds) -> list[Track]:
+def _tracks(components: ComponentsResult, sounds: ShownSounds) -> list[Track]:
     """The selected components, most relevant first, at the scale of the item's sounds."""
     tracks = []
     for index in components.selected[:_TRACKS]:
@@ -271,21 +283,21 @@ def _tracks(components: ComponentsResult, sounds: Sounds) -> list[Track]:
     return tracks
 
 
-def _views(prototypes: PrototypesResult) -> tuple[list[Clip], list[View]]:
+def _views(prototypes: PrototypesResult) -> tuple[list[ShownClip], list[ShownView]]:
     """The nearest prototypes of each view; a stretch of a clip that several show is kept once."""
-    clips: list[Clip] = []
+    clips: list[ShownClip] = []
     known: dict[tuple[str, int, int], int] = {}
     views = []
     window_s = prototypes.channels.end_s - prototypes.channels.start_s
     for name, nearest in prototypes.prototypes.items():
         matches = [_match(one, window_s, clips, known) for one in nearest[:_MATCHES]]
-        views.append(View(_VIEWS.get(name, name), matches))
+        views.append(ShownView(_VIEWS.get(name, name), matches))
     return clips, views
 
 
 def _match(
-    one: Prototype, window_s: float, clips: list[Clip], known: dict[tuple[str, int, int], int]
-) -> Match:
+    one: Prototype, window_s: float, clips: list[ShownClip], known: dict[tuple[str, int, int], int]
+) -> ShownMatch:
     """A prototype; its stretch of sound joins `clips` where it is not there yet."""
     stretch = None
     if one.sound is not None:
@@ -300,9 +312,9 @@ def _match(
             if key not in known:
                 known[key] = len(clips)
                 sounds, picture = sounds_of(rate, wave), spectrogram_of(wave, rate, SMALL)
-                clips.append(Clip(printable(one.clip), start, picture, sounds))
+                clips.append(ShownClip(printable(one.clip), start, picture, sounds))
             stretch = known[key]
-    return Match(
+    return ShownMatch(
         label=printable(" + ".join(one.labels)),
         similarity=one.similarity,
         clip=printable(one.clip),

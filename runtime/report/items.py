@@ -28,7 +28,7 @@ class Picture(msgspec.Struct, frozen=True):
     max_hz: float
 
 
-class Sounds(msgspec.Struct, frozen=True):
+class ShownSounds(msgspec.Struct, frozen=True):
     """Sound as mono FLAC of 16 bits in base64; what is removed is original minus kept.
 
     Attributes:
@@ -53,7 +53,7 @@ class Segment(msgspec.Struct, frozen=True):
     uncertainty: float | None
 
 
-class Segments(msgspec.Struct, frozen=True):
+class ShownSegments(msgspec.Struct, frozen=True):
     """What the method segments answers, with its unit and how far it can be believed in words.
 
     pairs: a sentence each for stretches of which either suffices or both are needed
@@ -75,16 +75,16 @@ class Track(msgspec.Struct, frozen=True):
     sound: str
 
 
-class Clip(msgspec.Struct, frozen=True):
+class ShownClip(msgspec.Struct, frozen=True):
     """A stretch of a training clip, from `start_s` on."""
 
     name: str
     start_s: float
     picture: Picture
-    sounds: Sounds
+    sounds: ShownSounds
 
 
-class Match(msgspec.Struct, frozen=True):
+class ShownMatch(msgspec.Struct, frozen=True):
     """A place of the input beside the place in a training clip that it resembles.
 
     Attributes:
@@ -109,11 +109,11 @@ class Match(msgspec.Struct, frozen=True):
     unlike: bool = False
 
 
-class View(msgspec.Struct, frozen=True):
+class ShownView(msgspec.Struct, frozen=True):
     """A view of the index, and its matches, best first."""
 
     name: str
-    matches: list[Match]
+    matches: list[ShownMatch]
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -151,11 +151,11 @@ class Item(msgspec.Struct, frozen=True):
     warnings: list[str]
     facts: list[tuple[str, str]]
     picture: Picture | None = None
-    sounds: Sounds | None = None
-    segments: Segments | None = None
+    sounds: ShownSounds | None = None
+    segments: ShownSegments | None = None
     tracks: list[Track] = []
-    clips: list[Clip] = []
-    views: list[View] = []
+    clips: list[ShownClip] = []
+    views: list[ShownView] = []
     contributions: list[Contribution] = []
     contributions_note: str = ""
     others: list[tuple[str, str]] = []

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..audio.amplitude import amplitude_of
 from ..drawing.colours import loudness_of
 from ..values.arrays import FloatArray
-from .items import Picture, Sounds
+from .items import Picture, ShownSounds
 
 # A peak of 1 would be clipped by rounding.
 _PEAK = 0.98
@@ -36,12 +36,14 @@ def flac(sound: FloatArray, rate: int, scale: float) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def sounds_of(rate: int, original: FloatArray, kept: FloatArray | None = None) -> Sounds:
+def sounds_of(rate: int, original: FloatArray, kept: FloatArray | None = None) -> ShownSounds:
     """A sound [samples], and what is kept of it, for a page."""
     peak = max(float(np.abs(one).max(initial=0.0)) for one in (original, kept) if one is not None)
     # So that the louder of them uses 16 bits.
     scale = _PEAK / peak if peak > 0.0 else 1.0
-    return Sounds(rate, scale, flac(original, rate, scale), "" if kept is None else flac(kept, rate, scale))
+    return ShownSounds(
+        rate, scale, flac(original, rate, scale), "" if kept is None else flac(kept, rate, scale)
+    )
 
 
 def picture_of(

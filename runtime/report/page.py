@@ -23,7 +23,7 @@ import msgspec
 from ...errors import MissingDependencyError
 from ...printable import printable
 from ...prototypes_index.atomic import open_whole
-from .items import Index, Item, Row, SearchedSound, View, script_json
+from .items import Index, Item, Row, SearchedSound, ShownView, script_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -173,7 +173,7 @@ def _silent(item: Item | bytes) -> Item:
         sounds=None,
         tracks=[],
         clips=[],
-        views=[View(view.name, mine) for view, mine in zip(whole.views, matches, strict=True)],
+        views=[ShownView(view.name, mine) for view, mine in zip(whole.views, matches, strict=True)],
         without="the page would be too large with its sound",
     )
 

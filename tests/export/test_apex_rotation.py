@@ -13,7 +13,7 @@ from earmark.evaluation.prototypes.purity import (
     random_rotation,
     strongest,
 )
-from earmark.export.training.apex.evidence import Evidence
+from earmark.export.training.apex.evidence import ApexEvidence
 from earmark.export.training.apex.rotation import learn_rotation, rounds_of
 from earmark.export.training.apex.settings import ApexSettings
 
@@ -171,7 +171,7 @@ def of_classes(channels, windows, seed):
     weights = random.standard_normal((10, channels))
     pooled = s.mean(axis=(1, 2)).astype(np.float64)
     labels = (pooled @ weights.T).argmax(axis=1)
-    return maps_of(s @ q.T), Evidence.of(weights[labels] @ q.T, pooled @ q.T), q
+    return maps_of(s @ q.T), ApexEvidence.of(weights[labels] @ q.T, pooled @ q.T), q
 
 
 def test_what_channels_contribute_sums_to_the_same_and_its_slope_is_right():
@@ -189,7 +189,7 @@ def test_what_channels_contribute_sums_to_the_same_and_its_slope_is_right():
         moved = evidence.rest(u + step)[0] - evidence.rest(u - step)[0]
         assert moved == pytest.approx(2.0 * (slope * step).sum(), rel=1e-3)
     # Nothing speaks for any class.
-    assert Evidence.of(np.eye(3), -np.eye(3)) is None
+    assert ApexEvidence.of(np.eye(3), -np.eye(3)) is None
 
 
 def test_gathering_leaves_less_in_other_channels_and_keeps_all_pure():

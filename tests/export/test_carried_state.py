@@ -11,7 +11,7 @@ import earmark
 from earmark.errors import MethodError, SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.file import load
-from earmark.export.sources.onnx.side_inputs import Given
+from earmark.export.sources.onnx.side_inputs import GivenInputs
 from earmark.export.sources.onnx.trainable import trainable
 from earmark.runtime.audio.sound import open_sound
 from earmark.runtime.engine import Engine
@@ -63,7 +63,7 @@ def opened(path, states=CARRY, context=CONTEXT):
         task="multi_label",
         scores="probabilities",
         output="scores",
-        inputs=Given(states=states, context_seconds=context / RATE),
+        inputs=GivenInputs(states=states, context_seconds=context / RATE),
     )
 
 

@@ -20,7 +20,7 @@ ort = pytest.importorskip("onnxruntime")
 from earmark.export.sources.onnx.feature_map import MapRequest  # noqa: E402
 from earmark.export.sources.onnx.file import load  # noqa: E402
 from earmark.export.sources.onnx.frontends import open_frontend  # noqa: E402
-from earmark.export.sources.onnx.places import Place  # noqa: E402
+from earmark.export.sources.onnx.places import TensorPlace  # noqa: E402
 from earmark.export.sources.onnx.trainable import trainable  # noqa: E402
 from earmark.export.training.forms import decoder_form  # noqa: E402
 from earmark.export.training.frozen_classifier import FrozenClassifier  # noqa: E402
@@ -229,10 +229,14 @@ def test_the_map_that_is_named_is_read(cnn):
 
 @pytest.mark.parametrize(
     "place",
-    [Place("/layer.1/Add_output_0", "tc"), Place("a@b", "cft"), Place("norm", "ftc", rows=12, skipped=2)],
+    [
+        TensorPlace("/layer.1/Add_output_0", "tc"),
+        TensorPlace("a@b", "cft"),
+        TensorPlace("norm", "ftc", rows=12, skipped=2),
+    ],
 )
 def test_a_taps_name_says_its_place(place):
-    assert Place.of(place.tap) == place
+    assert TensorPlace.of(place.tap) == place
 
 
 def test_unsupported_operators_are_named(tmp_path):

@@ -28,7 +28,7 @@ from earmark.errors import SourceError
 from earmark.export.bundle.write import write_bundle
 from earmark.export.sources.onnx.feature_map import MapRequest
 from earmark.export.sources.onnx.file import load
-from earmark.export.sources.onnx.side_inputs import Given
+from earmark.export.sources.onnx.side_inputs import GivenInputs
 from earmark.runtime.explainer import engine_of
 
 LABELS = ["a", "b", "c"]
@@ -153,10 +153,10 @@ def test_inputs_beside_the_sound(tmp_path):
     with pytest.raises(SourceError, match=r"--input .*--constant gains=NUMBER.*--state gains=zeros"):
         load(path, **told)
     with pytest.raises(SourceError, match=r"does not fill its input 'gains' float32 \[3\]"):
-        load(path, **told, inputs=Given(constants={"gains": "1,2"}, states={"h": "zeros"}))
+        load(path, **told, inputs=GivenInputs(constants={"gains": "1,2"}, states={"h": "zeros"}))
     with pytest.raises(SourceError, match="has no input 'gain'; it has sr, audio_lengths"):
-        load(path, **told, inputs=Given(constants={"gain": "1"}))
-    given = Given(constants={"gains": "1,2,-1"}, states={"h": "0.5"})
+        load(path, **told, inputs=GivenInputs(constants={"gain": "1"}))
+    given = GivenInputs(constants={"gains": "1,2,-1"}, states={"h": "0.5"})
     source, _, explainer = bundled(path, tmp_path / "bundle", inputs=given)
     assert "its input 'sr' is filled with 8000, the sample rate" in source.doubts
     sounds = sounds_of(3)
@@ -317,7 +317,7 @@ def test_a_branch_by_the_sample_rate(tmp_path):
     ]
     outputs, constants = {"y": ["b", CLASSES], "hn": [1, 4]}, [("known", np.array(RATE))]
     path = on_sound(tmp_path, nodes, outputs, constants, sr=(TensorProto.INT64, []), h=(F32, [1, 4]))
-    given = Given(states={"h": "zeros"})
+    given = GivenInputs(states={"h": "zeros"})
     _, _, explainer = bundled(path, tmp_path / "bundle", inputs=given, output="y")
     np.testing.assert_allclose(answers(explainer, sounds_of()), -logits_of(sounds_of()), atol=1e-4)
 

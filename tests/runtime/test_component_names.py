@@ -9,7 +9,7 @@ from earmark.runtime.audio.stft import forward
 from earmark.runtime.bundle.manifest import AnalysisSpec, ComponentsSpec
 from earmark.runtime.inference.window import WindowPlan
 from earmark.runtime.methods.components.dictionary import ComponentDictionary
-from earmark.runtime.methods.components.names import Acoustics, kind_of, name_of
+from earmark.runtime.methods.components.names import ComponentAcoustics, kind_of, name_of
 from earmark.runtime.methods.components.tracks import Tracks
 from earmark.runtime.methods.evidence import spans_of
 
@@ -77,7 +77,7 @@ def measured(sound):
         glide = tracks.glides[0]
     spans = spans_of(activations[0], 0.01, SECONDS)
     fundamental = float(tracks.fundamentals[0])
-    return Acoustics(fact.peak_hz, fact.bandwidth_hz, fundamental, spans, glide, fact.bands_hz)
+    return ComponentAcoustics(fact.peak_hz, fact.bandwidth_hz, fundamental, spans, glide, fact.bands_hz)
 
 
 @pytest.mark.parametrize(

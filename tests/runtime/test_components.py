@@ -15,7 +15,7 @@ import earmark
 from earmark.evaluation.synthesis.clips import make_clip
 from earmark.runtime.explainer import engine_of
 from earmark.runtime.methods.components.dictionary import ComponentDictionary
-from earmark.runtime.methods.components.names import Acoustics, name_of
+from earmark.runtime.methods.components.names import ComponentAcoustics, name_of
 from earmark.runtime.methods.components.tracks import soft_mask
 
 RATE = 16000
@@ -246,7 +246,7 @@ def test_a_component_knows_what_and_when(explainer):
     ],
 )
 def test_names_say_kind_pitch_and_time(peak, width, spans, name):
-    assert name_of(Acoustics(peak, width, spans=spans), 2.0) == name
+    assert name_of(ComponentAcoustics(peak, width, spans=spans), 2.0) == name
 
 
 def test_saved_tracks_are_what_is_kept_and_the_picture_is_one(result, sound, tmp_path):

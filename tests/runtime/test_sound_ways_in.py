@@ -23,7 +23,7 @@ from sound_contents import (
 from earmark.errors import AudioError, DataError
 from earmark.evaluation.data.events import read_events
 from earmark.evaluation.data.folder import list_sounds, load_sound, load_sounds
-from earmark.runtime.audio.containers.bytes import View
+from earmark.runtime.audio.containers.bytes import PiecedFile
 from earmark.runtime.audio.sound import open_sound
 
 
@@ -155,8 +155,8 @@ def test_a_path_that_fails_midway(tmp_path: Path, monkeypatch) -> None:
 def test_libsndfile_reads_an_intact_flac_file_by_itself(tmp_path, monkeypatch):
     """Not through Python, where its thread would wait for others; the rest is put together in Python."""
     asked = []
-    read = View.readinto
-    monkeypatch.setattr(View, "readinto", lambda view, buffer: asked.append(view) or read(view, buffer))
+    read = PiecedFile.readinto
+    monkeypatch.setattr(PiecedFile, "readinto", lambda view, buffer: asked.append(view) or read(view, buffer))
     intact, joined = tmp_path / "a.flac", tmp_path / "b.flac"
     content = written("FLAC")
     intact.write_bytes(content)

@@ -13,10 +13,10 @@ from command_line import invoke
 import earmark
 from earmark.export.prototypes.growth import remove_clips
 from earmark.export.web import write
-from earmark.export.web.facts import Facts
+from earmark.export.web.facts import PageFacts
 from earmark.export.web.graphs import check, graphs_of
 from earmark.export.web.onnxruntime_web import PACKAGE
-from earmark.export.web.prototypes import Clip, write_prototypes
+from earmark.export.web.prototypes import PageClip, write_prototypes
 from earmark.runtime.explainer import SHIPPED
 from earmark.runtime.methods.prototypes.generation import open_generation
 from earmark.runtime.opening import open_bundle
@@ -38,7 +38,7 @@ def test_a_page_has_its_own_files_alone(no_runtime, tmp_path):
     page = html.unescape((tmp_path / "page" / "index.html").read_text(encoding="utf-8"))
     assert "connect-src 'self'" in page
     assert "unsafe-inline" not in page
-    facts = msgspec.json.decode((tmp_path / "page" / "model" / "model.json").read_bytes(), type=Facts)
+    facts = msgspec.json.decode((tmp_path / "page" / "model" / "model.json").read_bytes(), type=PageFacts)
     manifest = open_bundle(SHIPPED).manifest
     assert (facts.labels, facts.sample_rate, facts.mask) == (manifest.labels, 16000, "any")
     assert (facts.window.length, facts.window.hop, facts.window.longest) == (32000, 16000, 32320)
@@ -82,7 +82,7 @@ def test_flat_files_hold_the_index_without_removed_clips(tmp_path):
     bundle = open_bundle(path)
     generation = open_generation(path, bundle.manifest)
     written = write_prototypes(bundle, tmp_path / "flat")
-    clips = msgspec.json.decode((tmp_path / "flat" / "clips.json").read_bytes(), type=list[Clip])
+    clips = msgspec.json.decode((tmp_path / "flat" / "clips.json").read_bytes(), type=list[PageClip])
     assert written is not None
     assert [clip.name for clip in clips] == [clip.source for clip in generation.all_clips()]
     assert gone.source not in {clip.name for clip in clips}

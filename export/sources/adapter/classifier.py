@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..shown import Answers
+from ..shown import LastAnswers
 from .adapter import Adapter
 
 
@@ -22,7 +22,7 @@ class AdaptedClassifier(nn.Module):
         # With a waveform front end the features are an input already, but the decoder reads taps.
         self.give_features = adapter.decoder is not None
         self.scales = list(adapter.scales)
-        self._seen = Answers(self.feature_map, self.scales)
+        self._seen = LastAnswers(self.feature_map, self.scales)
 
     def _laid_out(self, shown: torch.Tensor) -> torch.Tensor:
         """A map as it is, or a transformer's tokens as one."""

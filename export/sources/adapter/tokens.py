@@ -6,7 +6,7 @@ import torch
 
 from ....errors import SourceError
 from ....runtime.values.arrays import FloatArray
-from ..impulses import Cell, misplaced
+from ..impulses import SoundCell, misplaced
 from ..token_grid import fits
 from .adapter import Adapter
 from .classifier import AdaptedClassifier
@@ -40,7 +40,7 @@ def doubts_of(
     # Features are [1, T, M], [1, 1, T, M] or [1, N] samples.
     axes = (1, None) if features.dim() == 2 else (features.dim() - 2, features.dim() - 1)
 
-    def map_with(cell: Cell | None) -> FloatArray:
+    def map_with(cell: SoundCell | None) -> FloatArray:
         changed = features if cell is None else torch.from_numpy(cell.added(features.numpy(), *axes))
         laid_out: FloatArray = grid.feature_map(adapter.feature_map(changed))[0].numpy()
         return laid_out

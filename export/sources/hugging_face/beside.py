@@ -53,7 +53,7 @@ def others_beside(graph: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FolderFacts:
     """What a model's folder says of its graphs.
 
     Attributes:
@@ -73,8 +73,8 @@ class Facts:
         return None if self.frontend.window is not None else WINDOW_SECONDS
 
 
-def facts_of(folder: Path) -> Facts:
+def facts_of(folder: Path) -> FolderFacts:
     """Read the folder's configuration. Raises SourceError where it is none of a classifier."""
     path = folder / FILE
     config = read_config(path)
-    return Facts(config, labels_of(config, path), describe(str(preprocessor_of(folder)), {}))
+    return FolderFacts(config, labels_of(config, path), describe(str(preprocessor_of(folder)), {}))

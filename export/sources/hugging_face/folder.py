@@ -32,7 +32,7 @@ from ..onnx.file import OnnxSource
 from ..onnx.file import load as load_graph
 from ..onnx.frontends import describe
 from . import clap
-from .beside import WINDOW_SECONDS, Facts, facts_of, folder_of, graph_in, others_beside
+from .beside import WINDOW_SECONDS, FolderFacts, facts_of, folder_of, graph_in, others_beside
 from .config import CLAP, FILE, TOKENS, ModelConfig, architecture_of, labels_of, preprocessor_of, read_config
 from .maps import Maps, maps_of
 from .model import WEIGHTS, FolderClassifier, check_weights, load_model
@@ -71,7 +71,7 @@ def load(folder: Path) -> Exportable:
     return replace(source, doubts=(*source.doubts, more))
 
 
-def _graph(graph: Path, facts: Facts, *, weighed: bool) -> OnnxSource:
+def _graph(graph: Path, facts: FolderFacts, *, weighed: bool) -> OnnxSource:
     """The folder's graph as a source. `weighed`: there are weights, too, of a class that is not known."""
     source = load_graph(
         graph,

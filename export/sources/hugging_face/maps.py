@@ -18,7 +18,7 @@ from .config import CLAP, TOKENS, ModelConfig
 _AST = "ASTForAudioClassification"
 
 
-class Grid(Protocol):
+class OutputLayout(Protocol):
     """Lays a module's output out."""
 
     def feature_map(self, output: torch.Tensor, /) -> torch.Tensor:
@@ -46,7 +46,7 @@ class Maps:
 
     """
 
-    grids: dict[str, Grid]
+    grids: dict[str, OutputLayout]
     bands_hz: list[tuple[float, float]]
     centres_hz: list[float]
     step: float | None = None
@@ -90,7 +90,7 @@ def _layers(model: nn.Module) -> tuple[str, int]:
     return max(stacks.items(), key=lambda one: one[1], default=("", 0))
 
 
-def _with_middle(tokens: str, grid: Grid, model: nn.Module) -> dict[str, Grid]:
+def _with_middle(tokens: str, grid: OutputLayout, model: nn.Module) -> dict[str, OutputLayout]:
     """These tokens, and those of the layer in the middle of the encoder, where it has two or more."""
     stack, count = _layers(model)
     return {tokens: grid} if count < 2 else {tokens: grid, f"{stack}.{count // 2 - 1}": grid}

@@ -10,8 +10,8 @@ from torch import nn
 
 from ....errors import SourceError
 from ....printable import first_line
-from ..shown import Answers
-from .maps import Grid
+from ..shown import LastAnswers
+from .maps import OutputLayout
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -82,13 +82,13 @@ class FolderClassifier(nn.Module):
     grids: module of the model -> how its output lies over time and frequency
     """
 
-    def __init__(self, model: nn.Module, features: nn.Module | None, grids: dict[str, Grid]) -> None:
+    def __init__(self, model: nn.Module, features: nn.Module | None, grids: dict[str, OutputLayout]) -> None:
         super().__init__()
         self.model = model
         self.features = nn.Identity() if features is None else features
         self.argument = str(model.main_input_name)
         self.grids = grids
-        self._seen = Answers(model, grids)
+        self._seen = LastAnswers(model, grids)
 
     def forward(self, entry: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Logits [B, K] and the maps [B, D, T', F'] in the order of `grids`."""

@@ -18,7 +18,7 @@ from ....runtime.bundle.manifest import FeatureMapSpec
 from ....runtime.bundle.nodes import Nodes
 from ....runtime.values.arrays import FloatArray
 from ...graphs.heads import Head, Layer
-from ..impulses import Cell, misplaced
+from ..impulses import SoundCell, misplaced
 from ..token_grid import TokenGrid, fits
 
 TAP = "feature_map"
@@ -159,7 +159,7 @@ def find_map(
     request: MapRequest,
     model: onnx.ModelProto,
     path: Path,
-    answers: Callable[[int, Cell | None], tuple[FloatArray, FloatArray]],
+    answers: Callable[[int, SoundCell | None], tuple[FloatArray, FloatArray]],
     samples: int,
     sample_rate: int,
     *,
@@ -225,7 +225,7 @@ def find_map(
 def _misplaced(
     request: MapRequest,
     path: Path,
-    map_with: Callable[[Cell | None], FloatArray],
+    map_with: Callable[[SoundCell | None], FloatArray],
     z: FloatArray,
     banded: bool,
 ) -> str:

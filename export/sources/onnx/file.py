@@ -36,14 +36,14 @@ from .entry import Entry, feature_input
 from .feature_map import GraphMap, MapRequest, ShownTensor
 from .given import level_of, rate_of, window_samples
 from .graph import Scores, classifier_graph
-from .memory import Memory
+from .memory import StateRow
 from .original import Original
 from .outputs import Reduce, score_output
 from .precision import limit_of
 from .reading import opset_of, read_model
 from .scores import checked_scores, doubts, last_operators
 from .shown_map import shown_map
-from .side_inputs import Given, SideInput, split_inputs
+from .side_inputs import GivenInputs, SideInput, split_inputs
 from .waves import Waves, wave_input
 
 # Lengths in seconds that are tried for the shortest sound that a graph of any length takes.
@@ -117,10 +117,10 @@ class OnnxSource(Exportable):
         return digest.hexdigest()
 
     @property
-    def memory(self) -> Memory | None:
+    def memory(self) -> StateRow | None:
         """What goes from window to window; None: windows know nothing of each other."""
         original = self.original
-        return Memory.of(original.sides, original.context, original.entry.front.time_axis + 1)
+        return StateRow.of(original.sides, original.context, original.entry.front.time_axis + 1)
 
     @property
     def taps(self) -> list[ShownTensor]:
@@ -194,7 +194,7 @@ def load(
     reduce: Reduce | None = None,
     feature_map: MapRequest | None = None,
     frontend: Frontend | None = None,
-    inputs: Given | None = None,
+    inputs: GivenInputs | None = None,
 ) -> OnnxSource:
     """Make a source of the graph in `path`.
 
@@ -230,12 +230,12 @@ def load(
             "regression for a value"
         )
     model = read_model(file)
-    given = inputs or Given()
+    given = inputs or GivenInputs()
     value, sides = split_inputs(model, file, rate, given)
     entry, samples = _entry(value, model, file, frontend, rate, window_seconds)
     context = samples_of(given.context_seconds, rate)
     original = Original(file, model, entry, sides, context)
-    carrying = Memory.of(sides, context, entry.front.time_axis + 1) is not None
+    carrying = StateRow.of(sides, context, entry.front.time_axis + 1) is not None
     if carrying and not isinstance(entry.front, Waves):
         raise SourceError(
             f"{file}: takes features, whose frames cross the borders of windows; carry the state of a "

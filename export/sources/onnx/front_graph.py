@@ -25,7 +25,7 @@ from .entry import Entry
 from .graph import input_type, loop, needed, prepared, renamed
 from .original import opened
 from .reading import opset_of, read_model
-from .side_inputs import Given, split_inputs
+from .side_inputs import GivenInputs, split_inputs
 from .waves import Waves, wave_input
 
 # Sounds that tell which dims of the features follow the length, in seconds.
@@ -188,7 +188,7 @@ def read_front(path: Path, rate: int) -> FrontGraph:
     Raises SourceError where it is none, or where it gives several tensors or none that is float.
     """
     model = read_model(path)
-    value, sides = split_inputs(model, path, rate, Given())
+    value, sides = split_inputs(model, path, rate, GivenInputs())
     wave = wave_input(value, model, path, rate, None)
     if sides or wave.copies > 1:
         raise SourceError(

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ....runtime.bundle.manifest import NEXT_STATE, STATE, Task
 from ....runtime.bundle.nodes import Nodes
 from .feature_map import TAP, ShownTensor
-from .memory import Memory
+from .memory import StateRow
 from .outputs import logits_tensor
 from .reading import graphs_of, opset_of, read_by
 
@@ -44,7 +44,7 @@ def classifier_graph(
     *,
     one_by_one: bool,
     shown: Sequence[ShownTensor] = (),
-    memory: Memory | None = None,
+    memory: StateRow | None = None,
 ) -> onnx.ModelProto:
     """The graph as a stage: what the front end gives -> logits [B, K].
 
@@ -194,7 +194,7 @@ def loop(
     body = needed([*first, *into.nodes, named, *nodes], *(value.name for value in ends.values()))
     given = [helper.make_tensor_value_info("earmark/row", kind, None)]
     if len(scanned) > 1:
-        given.append(helper.make_tensor_value_info(Memory.GIVEN, TensorProto.FLOAT, None))
+        given.append(helper.make_tensor_value_info(StateRow.GIVEN, TensorProto.FLOAT, None))
     inner = helper.make_graph(body, "one", given, list(ends.values()))
     return helper.make_node("Scan", list(scanned), list(ends), body=inner, num_scan_inputs=len(scanned))
 

@@ -12,7 +12,7 @@ from ....runtime.values.arrays import Values
 from ...models.mel import mel_points
 from .candidates import LEAST_CHANNELS, MOST_MAPS, MOST_SKIPPED
 from .file import OnnxSource
-from .places import LEAST_HOP, Place
+from .places import LEAST_HOP, TensorPlace
 from .probe import GraphProbe
 
 # Bursts and tones that axes are recognised by.
@@ -27,33 +27,33 @@ _LEAST_FRAMES = 3
 _OF_ONE_SHAPE = 3
 
 
-def places_of(graph: OnnxSource, probe: GraphProbe, taps: Sequence[str] | None) -> list[Place]:
+def places_of(graph: OnnxSource, probe: GraphProbe, taps: Sequence[str] | None) -> list[TensorPlace]:
     """Where the feature maps are that are shown.
 
     taps: their names; None: the feature map that the user named, or those that are found
     Raises SourceError where a name is no tensor's, or no map is found.
     """
     if taps is not None:
-        named = {tap: Place.of(tap) for tap in taps if tap not in {"stft", "target"}}
+        named = {tap: TensorPlace.of(tap) for tap in taps if tap not in {"stft", "target"}}
         if None in named.values():
             strange = ", ".join(tap for tap, place in named.items() if place is None)
             raise SourceError(f"{graph.original.path}: shows no {strange}, which what was trained reads")
         return [place for place in named.values() if place is not None]
     if graph.shown is not None:
-        return [Place(graph.shown.request.tensor, graph.shown.request.axes)]
+        return [TensorPlace(graph.shown.request.tensor, graph.shown.request.axes)]
     finest = 2 * graph.analysis.n_fft // LEAST_HOP
     least = graph.analysis.hop if graph.rescore == "spectrogram" else finest
     return _find_maps(probe, graph.sample_rate, 1 + probe.samples // least)
 
 
-def _find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Place]:
+def _find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[TensorPlace]:
     """Maps that a decoder reads: of each number of frames the deepest, coarsest first, at most four.
 
     Deepest of those whose cells the scores depend on.
     most_frames: of the listenable STFT; finer maps are left out
     Raises SourceError where there is none.
     """
-    sounds = _Sounds(probe.samples, sample_rate)
+    sounds = _ProbeSounds(probe.samples, sample_rate)
     influential = probe.influential(sounds.bursts[_BURSTS // 2], MOST_SKIPPED)
     shapes = {name: shape for name, shape in probe.shapes(sounds.quiet).items() if name in influential}
     real = {name: shape for name, shape in shapes.items() if name not in probe.module.whole}
@@ -68,8 +68,8 @@ def _find_maps(probe: GraphProbe, sample_rate: int, most_frames: int) -> list[Pl
 
 
 def _found(
-    probe: GraphProbe, shapes: Mapping[str, tuple[int, ...]], sounds: _Sounds, most_frames: int
-) -> dict[int, Place]:
+    probe: GraphProbe, shapes: Mapping[str, tuple[int, ...]], sounds: _ProbeSounds, most_frames: int
+) -> dict[int, TensorPlace]:
     """The deepest map of each number of frames, among tensors of these shapes."""
     part = probe.samples / max(probe.samples, probe.filled)
     likely = _likely(shapes, most_frames, probe.entry.copies)
@@ -78,8 +78,8 @@ def _found(
         kind: [_marginals(before, probe.values(sound, likely)) for sound in given]
         for kind, given in (("burst", sounds.bursts), ("tone", sounds.tones))
     }
-    deepest: dict[int, Place] = {}
-    grids: dict[tuple[int, int], Place] = {}
+    deepest: dict[int, TensorPlace] = {}
+    grids: dict[tuple[int, int], TensorPlace] = {}
     for name in likely:
         bursts, tones = ([one[name] for one in responses[kind]] for kind in ("burst", "tone"))
         place = _tokens(name, shapes[name], grids, bursts, part) or _placed(
@@ -102,7 +102,7 @@ def _found(
     return deepest
 
 
-class _Sounds:
+class _ProbeSounds:
     """What axes are recognised by: faint noise, and bursts and tones in it, [N] each."""
 
     def __init__(self, samples: int, rate: int) -> None:
@@ -181,7 +181,7 @@ def _placed(
     bursts: Sequence[list[Values]],
     tones: Sequence[list[Values]],
     part: float,
-) -> Place | None:
+) -> TensorPlace | None:
     """Which axis is which."""
     rank = len(shape) - 1
     in_time = [_follows_time([one[axis] for one in bursts], part) for axis in range(rank)]
@@ -190,7 +190,7 @@ def _placed(
         return None
     others = [axis for axis in range(rank) if axis != t]
     if rank == 2:
-        return Place(name, "ct" if t == 1 else "tc")
+        return TensorPlace(name, "ct" if t == 1 else "tc")
     pitched = [abs(_order(_centres([one[axis] for one in tones]))) for axis in others]
     # A convolution's channels come first; tones tell otherwise only where they are plain.
     usual = others.index(0) if 0 in others else 1
@@ -200,16 +200,16 @@ def _placed(
     if shape[1 + channels] == 1:
         channels = next(axis for axis in others if axis != channels)
     names = {t: "t", channels: "c"}
-    return Place(name, "".join(names.get(axis, "f") for axis in range(rank)))
+    return TensorPlace(name, "".join(names.get(axis, "f") for axis in range(rank)))
 
 
 def _tokens(
     name: str,
     shape: Sequence[int],
-    grids: dict[tuple[int, int], Place],
+    grids: dict[tuple[int, int], TensorPlace],
     bursts: Sequence[list[Values]],
     part: float,
-) -> Place | None:
+) -> TensorPlace | None:
     """Tokens [1, N, D] of a grid that the graph had before; None where they are none."""
     if len(shape) != 3:
         return None
@@ -224,5 +224,5 @@ def _tokens(
         }
         axes = max(orders, key=lambda order: orders[order])
         if orders[axes]:
-            return Place(name, axes, rows, skipped, grid.patches or grid)
+            return TensorPlace(name, axes, rows, skipped, grid.patches or grid)
     return None

@@ -15,7 +15,7 @@ from .side_inputs import Carried, SideInput
 
 
 @dataclass(frozen=True)
-class Memory:
+class StateRow:
     """The states of a graph as one row of numbers [S]: the samples before the window, then each state.
 
     states: inputs that go on with what an output gave; context: samples before a window
@@ -32,7 +32,7 @@ class Memory:
     rank: int = 2
 
     @classmethod
-    def of(cls, sides: Sequence[SideInput], context: int, rank: int) -> Memory | None:
+    def of(cls, sides: Sequence[SideInput], context: int, rank: int) -> StateRow | None:
         """That of a graph with these inputs; None where nothing goes on."""
         states = tuple(side for side in sides if isinstance(side, Carried))
         return cls(states, context, rank) if states or context else None

@@ -28,7 +28,7 @@ _TAP = re.compile(r"(?P<tensor>.+)@(?:(?P<skipped>\d+)\+)?(?P<axes>[ctf]{2,3})(?
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """How a tensor of the graph lies over time and frequency.
 
     Attributes:
@@ -45,7 +45,7 @@ class Place:
     axes: str
     rows: int = 0
     skipped: int = 0
-    patches: Place | None = None
+    patches: TensorPlace | None = None
 
     @property
     def tap(self) -> str:
@@ -53,7 +53,7 @@ class Place:
         return f"{self.tensor}@{f'{self.skipped}+{self.axes}{self.rows}' if self.rows else self.axes}"
 
     @classmethod
-    def of(cls, tap: str) -> Place | None:
+    def of(cls, tap: str) -> TensorPlace | None:
         """The place that a tap's name says; None where it is none."""
         match = _TAP.fullmatch(tap)
         if match is None:
@@ -74,7 +74,7 @@ class Place:
         return each["c"], each["t"], each.get("f", 1)
 
 
-def shown_at(probe: GraphProbe, places: Sequence[Place]) -> tuple[list[ShownTensor], list[float]]:
+def shown_at(probe: GraphProbe, places: Sequence[TensorPlace]) -> tuple[list[ShownTensor], list[float]]:
     """The tensors at these places as a stage shows them, and the samples that one of their cells spans.
 
     Raises SourceError where the graph has no such tensor, or its axes are others.
@@ -111,7 +111,7 @@ def shown_at(probe: GraphProbe, places: Sequence[Place]) -> tuple[list[ShownTens
     return tensors, _snapped(probe, places, steps)
 
 
-def _snapped(probe: GraphProbe, places: Sequence[Place], steps: Sequence[float]) -> list[float]:
+def _snapped(probe: GraphProbe, places: Sequence[TensorPlace], steps: Sequence[float]) -> list[float]:
     """Steps as strides make them: the finest exact, the others multiples of each other where they can be.
 
     Lengths in cells are whole numbers, so steps by two lengths are some per cent off.
@@ -128,7 +128,7 @@ def _snapped(probe: GraphProbe, places: Sequence[Place], steps: Sequence[float])
     return snapped
 
 
-def _exact_step(probe: GraphProbe, place: Place, step: float) -> float:
+def _exact_step(probe: GraphProbe, place: TensorPlace, step: float) -> float:
     """By how many samples sound is longer at the next cell: between two lengths at which one is added."""
     start = probe.samples // 2
     if probe.fixed or start + 3 * step > probe.samples:
@@ -170,7 +170,11 @@ def suited(analysis: AnalysisSpec, step: float) -> AnalysisSpec:
 
 
 def scales_at(
-    source: Source, graph: OnnxSource, probe: GraphProbe, places: Sequence[Place], steps: Sequence[float]
+    source: Source,
+    graph: OnnxSource,
+    probe: GraphProbe,
+    places: Sequence[TensorPlace],
+    steps: Sequence[float],
 ) -> list[Scale]:
     """Where the maps' cells lie: their stride by how they follow the length, their rows by tones.
 

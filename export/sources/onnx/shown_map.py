@@ -10,7 +10,7 @@ import onnx
 from ....runtime.bundle.manifest import Task
 from ....runtime.values.arrays import FloatArray
 from ...bundle.sounds import synthesise
-from ..impulses import Cell
+from ..impulses import SoundCell
 from .dependence import unread
 from .feature_map import GraphMap, MapRequest, find_map, with_output
 from .graph import Scores
@@ -40,7 +40,7 @@ def shown_map(
     wider.output = output
     entry, copies = original.entry, original.entry.copies
 
-    def answers(length: int, cell: Cell | None) -> tuple[FloatArray, FloatArray]:
+    def answers(length: int, cell: SoundCell | None) -> tuple[FloatArray, FloatArray]:
         sound = synthesise(1, length, rate, 4)[0]
         names = [request.tensor, *([] if logits_name is None else [logits_name])]
         if cell is not None and isinstance(entry.front, Waves):

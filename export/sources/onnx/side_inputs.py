@@ -29,7 +29,7 @@ _STATE = re.compile(r"(^|_)(h|c|h\d|c\d|hn|cn|hidden|state|states|cache|context|
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenInputs:
     """What the user says of a graph's inputs, as options write it.
 
     sound: the name of that which takes the sound, or its features
@@ -135,7 +135,7 @@ class Length(SideInput):
 
 
 @dataclass(frozen=True)
-class Mask(SideInput):
+class MaskInput(SideInput):
     """Which samples or frames are sound: all. fill: 1 where a mask marks sound, 0 where it marks padding."""
 
     fill: int
@@ -160,7 +160,7 @@ def graph_inputs(model: onnx.ModelProto) -> list[Any]:
 
 
 def split_inputs(
-    model: onnx.ModelProto, path: Path, rate: int, given: Given
+    model: onnx.ModelProto, path: Path, rate: int, given: GivenInputs
 ) -> tuple[Any, tuple[SideInput, ...]]:
     """The input that takes the sound, and what the others are filled with.
 
@@ -207,7 +207,7 @@ def meant(value: Any, rate: int) -> SideInput | None:
     if single and kind.kind in "iuf" and _LENGTH.search(word):
         return Length(name, kind.name, len(dims))
     if len(dims) == 2 and _MASK.search(word):
-        return Mask(name, kind.name, 0 if _PADDING.search(word) else 1)
+        return MaskInput(name, kind.name, 0 if _PADDING.search(word) else 1)
     return None
 
 
@@ -218,7 +218,7 @@ def is_state(value: Any, model: onnx.ModelProto) -> bool:
     return bool(_STATE.search(value.name.lower())) or len(twins) == 1
 
 
-def _told(value: Any, model: onnx.ModelProto, path: Path, given: Given) -> Filled:
+def _told(value: Any, model: onnx.ModelProto, path: Path, given: GivenInputs) -> Filled:
     """An input with the values that its user gives. Raises SourceError where they do not fit."""
     name = value.name
     kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
@@ -277,7 +277,7 @@ def _number(word: str) -> float | int:
 
 
 def _which(
-    path: Path, inputs: Mapping[str, onnx.ValueInfoProto], unknown: Sequence[str], given: Given
+    path: Path, inputs: Mapping[str, onnx.ValueInfoProto], unknown: Sequence[str], given: GivenInputs
 ) -> str:
     """The message where inputs are left without a meaning."""
     shown = ", ".join(

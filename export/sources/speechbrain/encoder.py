@@ -22,8 +22,8 @@ from ...models.scales import Scale
 from ...source.source import Source
 from ..state_dicts import State, fill, read_state
 from .ecapa import Ecapa
-from .files import Files
-from .filterbank import Filterbank, Usual, read_spectrum
+from .files import ModelFiles
+from .filterbank import Filterbank, FilterbankDefaults, read_spectrum
 from .heads import CosineHead, head_of
 from .hyperparams import TAG, Hyperparams
 from .labels import read_labels
@@ -43,7 +43,7 @@ _WINDOW_SECONDS = 10.0
 _SCALE = 30.0
 # Filterbank's: the smallest power, and how far below the sound's loudest band values may lie.
 _FLOOR, _RANGE = 1e-10, 80.0
-_USUAL = Usual(n_fft=400, win_length=25, hop_length=10, n_mels=40)
+_USUAL = FilterbankDefaults(n_fft=400, win_length=25, hop_length=10, n_mels=40)
 _DILATIONS = {"ECAPA_TDNN": [1, 2, 3, 4, 1], "Xvector": [1, 2, 3, 1, 1]}
 
 
@@ -79,12 +79,12 @@ class EncoderClassifier(nn.Module):
         return self.head(embedding), z.unsqueeze(3), middle.unsqueeze(3)
 
 
-def is_encoder(files: Files) -> bool:
+def is_encoder(files: ModelFiles) -> bool:
     """Whether the folder's embedding model is one of those known here."""
     return _kind(files.hyperparams) in _ENCODERS
 
 
-def load(files: Files) -> Source:
+def load(files: ModelFiles) -> Source:
     """Read the folder. Raises SourceError naming file and key for whatever is missing or does not fit."""
     values = files.hyperparams
     features = _features(values)
@@ -153,7 +153,7 @@ def _features(values: Hyperparams) -> Features:
     return Features(bank, analysis, values.get("std_norm", True, of=_NORM) is not False)
 
 
-def _body(files: Files, n_mels: int) -> Ecapa | Xvector:
+def _body(files: ModelFiles, n_mels: int) -> Ecapa | Xvector:
     """The embedding model with the checkpoint's widths."""
     values, path = files.hyperparams, files.body
     kind = _kind(values)
@@ -214,7 +214,7 @@ def _scale(values: Hyperparams) -> float | None:
 
 
 @torch.no_grad()
-def _check(classifier: EncoderClassifier, spectrum: Tensor, labels: Sequence[str], files: Files) -> None:
+def _check(classifier: EncoderClassifier, spectrum: Tensor, labels: Sequence[str], files: ModelFiles) -> None:
     """The parts fit together, and to the labels. Raises SourceError."""
     try:
         logits = classifier(spectrum)[0]

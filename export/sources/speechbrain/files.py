@@ -14,7 +14,7 @@ _BODY, _HEAD = "embedding_model", "classifier"
 _NAME = re.compile(r"[\w.-]+")
 
 
-class Files:
+class ModelFiles:
     """The folder's files.
 
     Attributes:

@@ -45,7 +45,7 @@ class Filterbank:
 
 
 @dataclass(frozen=True)
-class Usual:
+class FilterbankDefaults:
     """Defaults of the settings; win_length, hop_length: milliseconds, f_max: Hz, None: half the rate."""
 
     n_fft: int
@@ -56,7 +56,7 @@ class Usual:
 
 
 def read_spectrum(
-    values: Hyperparams, usual: Usual, *, stft: str, bank: str, rate: int
+    values: Hyperparams, usual: FilterbankDefaults, *, stft: str, bank: str, rate: int
 ) -> tuple[Filterbank, AnalysisSpec]:
     """Filterbank and STFT by the settings of the objects `bank` and `stft`. Raises SourceError."""
     window = values.number("win_length", usual.win_length, of=stft)

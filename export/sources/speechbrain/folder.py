@@ -28,7 +28,7 @@ from ...models.scales import Scale, mel_rows
 from ...source.source import Source
 from ..state_dicts import State, fill, linear, read_state
 from . import encoder
-from .files import Files
+from .files import ModelFiles
 from .heads import linear_of
 from .l2i import holds_interpreter, with_recipe_interpreter
 from .labels import read_labels
@@ -46,7 +46,7 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
         that only classifies always is one
     """
     folder = Path(path)
-    files = Files(folder)
+    files = ModelFiles(folder)
     if encoder.is_encoder(files):
         return encoder.load(files)
     recipe = read_settings(files.hyperparams, folder)
@@ -97,7 +97,7 @@ def load(path: Path | str, *, allow_missing_decoder: bool = False) -> Source:
     )
 
 
-def _psi_path(files: Files, optional: bool) -> Path | None:
+def _psi_path(files: ModelFiles, optional: bool) -> Path | None:
     """The decoder's checkpoint."""
     path = (files.checkpoint or files.save / "CKPT+*") / "psi_model.ckpt"
     if path.is_file():
@@ -110,7 +110,7 @@ def _psi_path(files: Files, optional: bool) -> Path | None:
     )
 
 
-def _head(files: Files, labels: list[str]) -> nn.Linear:
+def _head(files: ModelFiles, labels: list[str]) -> nn.Linear:
     """The linear head, from any of the forms in which a linear layer is saved."""
     path = files.head
     state = read_state(path, "classifier")

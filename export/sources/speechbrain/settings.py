@@ -10,10 +10,10 @@ import torch
 from ....errors import SourceError
 from ....runtime.bundle.manifest import AnalysisSpec
 from ...models.mel import filterbank
-from .filterbank import Filterbank, Usual, read_spectrum
+from .filterbank import Filterbank, FilterbankDefaults, read_spectrum
 from .hyperparams import Hyperparams
 
-_USUAL = Usual(n_fft=1024, win_length=23.2199, hop_length=11.6099, n_mels=80, f_max=8000)
+_USUAL = FilterbankDefaults(n_fft=1024, win_length=23.2199, hop_length=11.6099, n_mels=80, f_max=8000)
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,14 @@ _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ApexEvidence:
     """Slopes and pooled vectors [windows, C] for the class predicted, where channels speak for it."""
 
     slopes: Values
     pooled: Values
 
     @classmethod
-    def of(cls, slopes: Array, pooled: Array) -> Evidence | None:
+    def of(cls, slopes: Array, pooled: Array) -> ApexEvidence | None:
         """Of all windows, those in which channels speak for the class on the whole; None without any."""
         slopes, pooled = slopes.astype(np.float64), pooled.astype(np.float64)
         scale = np.linalg.norm(slopes, axis=1) * np.linalg.norm(pooled, axis=1)

@@ -11,7 +11,7 @@ from ....evaluation.prototypes.purity import FeatureMaps
 from ....progress import Progress
 from ....runtime.values.arrays import FloatArray
 from ...sources.run.directory import RunDirectory
-from .evidence import Evidence
+from .evidence import ApexEvidence
 from .rotation import State, learn_rotation, rounds_of
 from .settings import ApexSettings
 
@@ -33,7 +33,12 @@ class _RotationState(msgspec.Struct):
 
 
 def learn(
-    run: RunDirectory, maps: FeatureMaps, evidence: Evidence | None, settings: ApexSettings, *, quiet: bool
+    run: RunDirectory,
+    maps: FeatureMaps,
+    evidence: ApexEvidence | None,
+    settings: ApexSettings,
+    *,
+    quiet: bool,
 ) -> FloatArray:
     """U [C, C]: from I, or from where an interrupted training stood; metrics and plot beside it.
 

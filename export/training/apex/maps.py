@@ -1,7 +1,7 @@
 """The feature maps of many clips on the disk, computed once: what U is learnt from. Never torch.
 
 A folder holds square.npy, time.npy and frequency.npy (vectors [cells, C], see `FeatureMaps`), clips.npy
-(a row a window of sound), slopes.npy and pooled.npy of a model with a known head (see `Evidence`), and
+(a row a window of sound), slopes.npy and pooled.npy of a model with a known head (see `ApexEvidence`), and
 maps.json, which is written last: without it the rest is not whole.
 """
 
@@ -31,7 +31,7 @@ from ....runtime.engine import Engine
 from ....runtime.inference.window import Window
 from ....runtime.methods.prototypes.generation import grid_of, model_hash
 from ...graphs.heads import Head
-from .evidence import Evidence, pooled_of
+from .evidence import ApexEvidence, pooled_of
 
 _DONE = "maps.json"
 _CLIPS = "clips.npy"
@@ -60,7 +60,7 @@ class ClipMaps:
     """
 
     maps: FeatureMaps
-    evidence: Evidence | None
+    evidence: ApexEvidence | None
     sounds: int
     labels: list[str]
     left_out: list[tuple[str, str]]
@@ -138,7 +138,7 @@ def _opened(folder: Path, key: str, head: Head | None) -> ClipMaps | None:
         evidence = None
         if head is not None:
             slopes, pooled = (np.load(folder / f"{name}.npy") for name in _EVIDENCE)
-            evidence = Evidence.of(slopes, pooled)
+            evidence = ApexEvidence.of(slopes, pooled)
         return ClipMaps(maps, evidence, done.sounds, done.labels, done.left_out)
     except (OSError, EOFError, ValueError, KeyError, TypeError, msgspec.MsgspecError):
         return None

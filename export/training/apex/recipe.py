@@ -49,7 +49,7 @@ from .settings import ApexSettings
 
 
 @dataclass(frozen=True)
-class _Sounds:
+class _SplitClips:
     """Clips to learn from and to judge by."""
 
     train: list[Clip]
@@ -217,7 +217,7 @@ def _facts(bundle: Bundle) -> tuple[Head | None, tuple[Dims, Dims | None]]:
     return head, (dims[spec.tap], dims.get(spec.attention) if spec.attention else None)
 
 
-def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool) -> _Sounds:
+def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool) -> _SplitClips:
     """The clips in their parts. Raises LabelError or DataError where classes are not the model's."""
     folder = list_sounds(data, fewest_classes=1)
     strange = sorted(set(folder.labels) - set(manifest.labels))
@@ -228,7 +228,7 @@ def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool)
     split = split_by(folder, how)
     if not split.train:
         raise DataError(f"{data}: no clip to learn from")
-    return _Sounds(
+    return _SplitClips(
         split.train,
         split.validation,
         split=len(split.train) < len(folder.clips),
@@ -237,7 +237,7 @@ def _sounds(data: Path, manifest: Manifest, how: SplitSettings, *, strict: bool)
 
 
 def _maps(
-    folder: Path, bundle: Bundle, sounds: _Sounds, head: Head | None, options: ApexOptions
+    folder: Path, bundle: Bundle, sounds: _SplitClips, head: Head | None, options: ApexOptions
 ) -> dict[str, ClipMaps]:
     """The feature maps of the clips in their parts, cached in `folder`."""
     parts = {"train": sounds.train, "held_out": sounds.held_out}

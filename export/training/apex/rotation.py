@@ -40,7 +40,7 @@ from ....evaluation.prototypes.purity import (
     unit_vectors,
 )
 from ....runtime.values.arrays import Values
-from .evidence import Evidence
+from .evidence import ApexEvidence
 from .settings import ApexSettings
 
 # Part of the rounds after which n has fallen, and after which the best U is looked for.
@@ -78,7 +78,7 @@ class State:
 OnRound = Callable[[State], None]
 
 
-def rounds_of(settings: ApexSettings, evidence: Evidence | None = None) -> int:
+def rounds_of(settings: ApexSettings, evidence: ApexEvidence | None = None) -> int:
     """Rounds in all; contributions are gathered where they are known."""
     gathers = evidence is not None and settings.gather > 0.0
     return settings.rounds + settings.polish + (_GATHERING if gathers else 0)
@@ -88,7 +88,7 @@ def learn_rotation(
     maps: FeatureMaps,
     settings: ApexSettings,
     *,
-    evidence: Evidence | None = None,
+    evidence: ApexEvidence | None = None,
     state: State | None = None,
     on_round: OnRound | None = None,
 ) -> Values:
@@ -196,7 +196,7 @@ def _polishing_round(
 
 
 def _gathering_round(
-    maps: FeatureMaps, evidence: Evidence, settings: ApexSettings, state: State
+    maps: FeatureMaps, evidence: ApexEvidence, settings: ApexSettings, state: State
 ) -> tuple[State, dict[str, float]]:
     """With the places that are best by the current U, some steps up the slope of purity - gather * rest."""
     u = state.best

@@ -21,7 +21,7 @@ from ..frozen_classifier import ClassifierPass, FrozenClassifier
 from ..lmac.mixtures import MixtureBatch, MixtureBatches
 from ..loop import Batch, Objective, batches, fit
 from ..noise import Noise
-from ..over_source import Parts
+from ..over_source import SplitSounds
 from ..scoring import task_loss
 from .judge import accuracy, judge, merit
 from .loss import cross_entropy, nmf_terms, removal
@@ -51,7 +51,7 @@ class InterpreterTraining:
     interpreter: Interpreter
     values: FloatArray
     threshold: float
-    parts: Parts
+    parts: SplitSounds
     settings: L2iSettings
     device: torch.device
 

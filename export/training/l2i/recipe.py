@@ -29,7 +29,7 @@ from ..frozen_classifier import FrozenClassifier
 from ..loop import new_weights
 from ..noise import Noise
 from ..options import InterpreterOptions
-from ..over_source import Parts, opened_run, sounds_over
+from ..over_source import SplitSounds, opened_run, sounds_over
 from ..resuming import require_same
 from ..settings import to_record
 from ..sounds import Sounds
@@ -139,7 +139,7 @@ def train_l2i(
 def _begun(
     run: RunDirectory,
     source: Source,
-    parts: Parts,
+    parts: SplitSounds,
     settings: L2iSettings,
     options: InterpreterOptions,
     noise: Noise,

@@ -20,7 +20,7 @@ from ..frozen_classifier import FrozenClassifier
 from ..loop import Objective, best_epoch, fit, new_weights
 from ..noise import Noise
 from ..options import OverSourceOptions
-from ..over_source import Parts, opened_run, sounds_over
+from ..over_source import SplitSounds, opened_run, sounds_over
 from ..resuming import begin
 from ..settings import LmacSettings, to_record
 from ..summary import OverSourceSummary
@@ -130,7 +130,7 @@ def _fit(
     run: RunDirectory,
     form: DecoderForm,
     frozen: FrozenClassifier,
-    parts: Parts,
+    parts: SplitSounds,
     settings: LmacSettings,
     mixtures: MixtureBatches,
     *,

@@ -130,7 +130,7 @@ class SoundBytes:
         return b"" if self._stopped else self.at(start, count)
 
 
-class View:
+class PiecedFile:
     """A file for libsndfile, put together from pieces of another.
 
     An exception in a callback would only be printed: it is kept in `error`, and the file ends there.

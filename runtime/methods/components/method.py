@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....forks import fork_waits
 from ...bundle.parts import StageRule
-from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
+from ..protocol import Context, GraphOutput, Graphs, Inspection, Method, Sound, TimeTask
 from .options import ComponentsOptions
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Components(Method):
     rescores = True
     stages = (StageRule("interpreter", gives="activations", takes=frozenset({"stft"})),)
     # The last are the interpreter's own logits.
-    outputs = tuple(Output(name, relative=True) for name in ("activations", "pooled", "interpreted"))
+    outputs = tuple(GraphOutput(name, relative=True) for name in ("activations", "pooled", "interpreted"))
     has_window_mask = True
     time_rows = ("components",)
 

@@ -33,7 +33,7 @@ _FINE_S = 0.3
 
 
 @dataclass(frozen=True)
-class Acoustics:
+class ComponentAcoustics:
     """What is measured of a component.
 
     Attributes:
@@ -55,12 +55,12 @@ class Acoustics:
     bands_hz: Sequence[tuple[float, float]] = ()
 
 
-def name_of(measured: Acoustics, seconds: float) -> str:
+def name_of(measured: ComponentAcoustics, seconds: float) -> str:
     """Such as "harmonic stack on 220 Hz, 0.8-1.4 s", in a sound of `seconds`."""
     return f"{kind_of(measured)}, {_when(measured.spans, seconds)}"
 
 
-def kind_of(measured: Acoustics) -> str:
+def kind_of(measured: ComponentAcoustics) -> str:
     """The kind and its frequency, such as "harmonic stack on 220 Hz"."""
     peak_hz, width_hz, spans = measured.peak_hz, measured.bandwidth_hz, measured.spans
     longest = max((end - start for start, end in spans), default=0.0)

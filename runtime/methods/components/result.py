@@ -22,7 +22,7 @@ from ..rescoring import Rescored, rescored_lines
 from ..result import MethodResult
 from .document import ClipDict, ComponentDict, ComponentsDict
 from .harmonics import Glide
-from .names import Acoustics, name_of
+from .names import ComponentAcoustics, name_of
 from .tracks import SavedTracks, Tracks
 
 
@@ -138,7 +138,7 @@ class ComponentsResult(MethodResult):
         at = range(len(self))[index]
         over_time = np.asarray(self.activations[at], np.float32)
         spans = spans_of(over_time, self.frame_s, self.seconds)
-        measured = Acoustics(
+        measured = ComponentAcoustics(
             facts.peak_hz,
             facts.bandwidth_hz,
             float(self._tracks.fundamentals[at]),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import BundleError, TargetError
 from ...bundle.parts import StageRule
-from ..protocol import Context, Graphs, Inspection, Method, Output, Sound, TimeTask
+from ..protocol import Context, GraphOutput, Graphs, Inspection, Method, Sound, TimeTask
 
 if TYPE_CHECKING:
     from ...bundle.manifest import Manifest, MaskGain, StageSpec, TrustSpec
@@ -36,7 +36,7 @@ class Mask(Method):
     own_clock = True
     rescores = True
     stages = (StageRule("decoder", gives="mask", takes=frozenset({"stft", "target"})),)
-    outputs = (Output("mask"), Output("kept", golden=False))
+    outputs = (GraphOutput("mask"), GraphOutput("kept", golden=False))
     has_window_mask = True
     time_rows = ("mask", "mask_alone")
 

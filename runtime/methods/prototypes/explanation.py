@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import MethodError, PrototypeIndexError
-from ....prototypes_index.generation import EntryKind, Match
+from ....prototypes_index.generation import EntryKind, SearchHit
 from ....prototypes_index.passages import PASSAGE_VIEWS
 from ....prototypes_index.table import Table
 from ....prototypes_index.views import LOCALISES_FREQUENCY, View, normalise
@@ -130,7 +130,7 @@ class PrototypesExplanation:
         if familiarity is not None and familiarity.warning is not None:
             yield familiarity.warning
 
-    def _matches(self, view: View, passages: Table | None) -> list[Match]:
+    def _matches(self, view: View, passages: Table | None) -> list[SearchHit]:
         """The nearest entries to the best places, one a recording, or more where recordings are few."""
         generation = self._search.generation
         queries = np.stack([one.candidate.vector for one in self._best[view]])

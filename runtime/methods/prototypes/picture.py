@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...audio.amplitude import amplitude_of
-from ...drawing.shown import Cell, Sheet, SheetRow, Spectrogram
+from ...drawing.shown import Sheet, SheetRow, Spectrogram, Thumbnail
 from ..result import About
 from .prototype import Place, Prototype, WindowSound, place_text
 from .result import PrototypesResult
@@ -63,18 +63,18 @@ def _row(
         mine = Spectrogram(window.amplitude, window.seconds, window.max_hz, start_s=window.start_s)
     return SheetRow(
         words,
-        (Cell(mine, _box(place), (place_text(place),)), *(_match(one, seconds) for one in matches)),
+        (Thumbnail(mine, _box(place), (place_text(place),)), *(_match(one, seconds) for one in matches)),
     )
 
 
-def _match(one: Prototype, seconds: float) -> Cell:
+def _match(one: Prototype, seconds: float) -> Thumbnail:
     """As much of the training clip around the place as the window is long."""
     shown = None
     if one.sound is not None:
         wave, rate, start = one.around(seconds)
         shown = Spectrogram(amplitude_of(wave, rate), len(wave) / rate, rate / 2, start_s=start)
     text = f"{' + '.join(one.labels)}  {one.similarity:.2f}  {one.clip}"
-    return Cell(shown, _box(one), (text, place_text(one)))
+    return Thumbnail(shown, _box(one), (text, place_text(one)))
 
 
 def _box(place: Place | Prototype) -> tuple[float, float, float, float]:

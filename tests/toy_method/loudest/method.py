@@ -7,7 +7,7 @@ import numpy as np
 from earmark.errors import BundleError
 from earmark.runtime.drawing.shown import Chart, Curve
 from earmark.runtime.methods.evidence import frames_over_segments
-from earmark.runtime.methods.protocol import Inspection, Method, Output
+from earmark.runtime.methods.protocol import GraphOutput, Inspection, Method
 
 from .options import LoudestOptions
 from .result import LoudestResult
@@ -19,7 +19,7 @@ class Loudest(Method):
     name = "loudest"
     gives = ("loudest",)
     options = LoudestOptions
-    outputs = (Output("loudness"),)
+    outputs = (GraphOutput("loudness"),)
     has_window_mask = True
     time_rows = ("loudest",)
 
