@@ -132,6 +132,7 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
         from .panns import checkpoint as panns
 
         return panns.load(path)
+    _refuse_code(text)
     if path.exists():
         raise SourceError(
             f"{text}: is a file; give a run directory, the folder of a model, a PANNs checkpoint or "
@@ -145,3 +146,14 @@ def resolve(text: str, *, allow_missing_decoder: bool = False, interpreter: bool
         f"{text}: no such folder, and not module:factory; give a run directory, the folder of a Hugging Face "
         "or SpeechBrain model, a PANNs checkpoint or module:factory"
     )
+
+
+def _refuse_code(text: str) -> None:
+    """Raise SourceError for a path of Python code, saying how its module is named."""
+    code, _, factory = text.partition(":")
+    path = Path(code)
+    if path.suffix == ".py" or (factory.isidentifier() and path.name != code):
+        raise SourceError(
+            f"{text}: is a path; in the folder {path.parent} give {path.stem}:{factory or 'FACTORY'}, "
+            "as Python imports it: a function that returns an earmark.export.Adapter (docs/adapters.md)"
+        )

@@ -323,7 +323,10 @@ def test_adapters_that_do_not_fit(change, words):
         ("json:no_such_factory", "no function"),
         ("json:dumps", "factory failed"),
         ("time:time", "Adapter"),
-        (__file__, "is a file"),
+        (str(Path(__file__).parents[2] / "LICENSE"), "is a file"),
+        (__file__, "give test_export:FACTORY, as Python imports it"),
+        ("code/mine:make", "in the folder code give mine:make"),
+        ("code/mine.py:make", "in the folder code give mine:make"),
     ],
 )
 def test_sources_that_are_none(text, words):
