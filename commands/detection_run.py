@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import EarmarkError
+from ..runtime.detections.tables.formats import FORMATS
 from ..runtime.detections.tables.row import site_of
 from ..runtime.document import ErrorDict, failure_record
 from ..runtime.result_files.folder import CLIPS
@@ -21,7 +22,7 @@ from .answer import say_results
 from .console import bold, say, say_json, yellow
 from .detection_work import DetectionWork, Recording, RecordingAnswer
 from .inputs import Input
-from .long_run.ledger import Ledger, LedgerEntry, RunFacts, open_ledger, state_of
+from .long_run.ledger import LEDGER, Ledger, LedgerEntry, RunFacts, open_ledger, state_of
 from .long_run.progress import RunProgress, say_summary
 from .long_run.tables import RECORDINGS, single_names, table_names, write_single, write_tables
 from .long_run.workers import Lost, in_processes, in_this_process
@@ -105,9 +106,11 @@ def into_folder(
         settings={**run.work.options, "clips": run.work.clips, **({"html": True} if run.html else {})},
         version=__version__,
     )
+    # In any format: the places are the same whichever are written.
+    every, endings = table_names(tuple(FORMATS)), single_names(("",), tuple(FORMATS))
     places = [
         "" if place is None else place.relative_to(output).as_posix()
-        for place in result_folders(output, items)
+        for place in result_folders(output, items, taken=(LEDGER, PARTS, *every), endings=endings)
     ]
     own = (*table_names(formats), *single_names(filter(None, places), formats))
     with open_ledger(output, facts, resume=resume, own=own) as ledger:

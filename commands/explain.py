@@ -39,7 +39,7 @@ from .request_options import (
     window_options,
     window_settings,
 )
-from .result_folders import result_folders, safe_name
+from .result_folders import label_folders, result_folders
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Manifest
@@ -183,7 +183,8 @@ def explain(
     items = list(asked.items)
     tell_skipped(asked.skipped)
     alone = len(items) == len(arguments) == 1 and items[0].within is None and not from_file
-    folders = [output] * len(items) if output is None or alone else result_folders(output, items)
+    folders = [output] * len(items) if output is None or alone else _folders(output, items)
+    targets = tuple(dict.fromkeys(targets))
     bar = CallsProgress()
     for name in settings:
         if takes_progress(name):
@@ -203,13 +204,13 @@ def explain(
         if output is not None and not alone:
             from .explained import explained
 
-            kept = stack.enter_context(explained(output, manifest, facts, resume=resume))
+            kept = stack.enter_context(
+                explained(output, manifest, facts, _below(targets, manifest.labels), resume=resume)
+            )
         page = None if html is None else _page(items, manifest, None if kept is None else output)
         if page is not None:
             stack.enter_context(page)
-        run = _Run(
-            explainer, list(dict.fromkeys(targets)), how, warned, bar, shown, report, kept, page, written
-        )
+        run = _Run(explainer, targets, how, warned, bar, shown, report, kept, page, written)
         run.explain_all(items, folders, resume=resume, fail_fast=fail_fast)
         failed = report.failed + (0 if kept is None else kept.close())
         if page is not None and html is not None:
@@ -258,8 +259,8 @@ class _Run:
             finally:
                 self.bar.clear()
             told = [replace(one, warnings=(*self.warned, *one.warnings)) for one in results]
-            # Of several results for one sound each has a folder of its own.
-            places = [folder and (folder / safe_name(one.target) if told[1:] else folder) for one in told]
+            below = _below(self.targets, self.explainer.labels)
+            places = [folder and folder / name for name in below]
             for result, place in zip(told, places, strict=True):
                 if place is not None:
                     result.save(place, top=self.shown.in_json, **self.shown.chosen, **self.written)
@@ -278,6 +279,23 @@ class _Run:
                 self.kept.failed(item, as_earmark_error(raised))
             if self.page is not None:
                 self.page.add_failure(item.name, str(as_earmark_error(raised)))
+
+
+def _folders(output: Path, items: Sequence[Input]) -> Sequence[Path | None]:
+    """The folder of each of several sounds."""
+    from .long_run.ledger import LEDGER
+    from .report_pages import PARTS
+
+    return result_folders(output, items, taken=(LEDGER, PARTS))
+
+
+def _below(targets: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The folder of each result in that of its sound: of several for one sound each has its own."""
+    if len(targets) < 2:
+        return [""]
+    folders = label_folders(labels)
+    # What is no label has no result.
+    return [folders.get(target, "") for target in targets]
 
 
 def _page(items: Sequence[Input], manifest: Manifest, output: Path | None) -> ExplanationPage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import EarmarkError
 from ..prototypes_index.durability import sync_tree
+from ..runtime.result_files.folder import RECORD
 from .console import tell
 from .inputs import Input
 from .long_run.ledger import Ledger, RunFacts, open_ledger, state_of
@@ -20,21 +21,24 @@ if TYPE_CHECKING:
 
 
 class Explained:
-    """The sounds that are done."""
+    """The sounds that are done; below: the folder of each result in that of its sound."""
 
-    def __init__(self, ledger: Ledger, output: Path) -> None:
-        self._ledger, self._output = ledger, output
+    def __init__(self, ledger: Ledger, output: Path, below: Sequence[str]) -> None:
+        self._ledger, self._output, self._below = ledger, output, below
         self._skipped = self._failed = 0
 
     def skip(self, item: Input, page: ExplanationPage | None) -> bool:
         """Whether an earlier run has explained the sound as it is now, or found it of no use.
 
-        A page shows what it said; where it kept nothing for one, the sound has to be explained again.
+        What it wrote must still be there. A page shows what it said; where it kept nothing for one, the sound
+        has to be explained again.
         """
         state = state_of(item)
         if not self._ledger.has(*state):
             return False
         entry = self._ledger.get(state.path)
+        if entry is not None and entry.status == "done" and not self._holds(self._output / entry.folder):
+            return False
         if page is not None and entry is not None and not page.again(item.name, entry):
             return False
         self._failed += entry is not None and entry.status != "done"
@@ -57,13 +61,17 @@ class Explained:
             tell(f"{self._skipped} sounds were done before{failed}")
         return self._failed
 
+    def _holds(self, folder: Path) -> bool:
+        """Whether every result of a sound lies in its folder."""
+        return all((folder / name / RECORD).is_file() for name in self._below)
+
     def _note(self, item: Input, **more: Any) -> None:
         self._ledger.append(state_of(item).entry(item.name, **more))
 
 
 @contextmanager
 def explained(
-    output: Path, manifest: Manifest, settings: Mapping[str, Any], *, resume: bool
+    output: Path, manifest: Manifest, settings: Mapping[str, Any], below: Sequence[str], *, resume: bool
 ) -> Iterator[Explained]:
     """What a run into `output` has done; without `resume` it begins anew.
 
@@ -71,4 +79,4 @@ def explained(
     """
     facts = RunFacts("explain", manifest.name, manifest.bundle_id, dict(settings), __version__)
     with open_ledger(output, facts, resume=resume, anew=not resume) as ledger:
-        yield Explained(ledger, output)
+        yield Explained(ledger, output, below)

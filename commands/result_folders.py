@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from .inputs import Input
@@ -20,15 +20,20 @@ _MOST_BYTES = 120
 Parts = tuple[str, ...]
 
 
-def result_folders(output: Path, items: Sequence[Input]) -> list[Path | None]:
+def result_folders(
+    output: Path, items: Sequence[Input], taken: Collection[str] = (), endings: tuple[str, ...] = ()
+) -> list[Path | None]:
     """The folder of each item's result under `output`, in linear time; None for what is missing.
 
     A sound's folder has its path below the folder that was asked for, without the ending of its name. Where
     two sounds would have one folder, or one would lie in the other's, all that are concerned keep the
     ending, then write its dot as an underscore, then get the folder they come from, then a hash of their
-    path; so does one whose folder is a file already, such as a sound where `output` is the sounds' folder.
+    path; so does one whose folder is a file already, such as a sound where `output` is the sounds' folder,
+    or would be one of the run's own.
     Names depend on which sounds and files there are, never on their order. The same file named twice has one
     folder.
+
+    taken: names that the run itself writes to below `output`; endings: of files that it writes anywhere there
     """
     keys = [None if item.missing is not None else _key(item) for item in items]
     candidates = {
@@ -42,7 +47,11 @@ def result_folders(output: Path, items: Sequence[Input]) -> list[Path | None]:
         clash = [
             key
             for key, place in places.items()
-            if counts[place] > 1 or place in above or _is_file(output, candidates[key][level[key]])
+            if counts[place] > 1
+            or place in above
+            or "/".join(place) in taken
+            or place[-1].endswith(endings)
+            or _is_file(output, candidates[key][level[key]])
         ]
         clash = [key for key in clash if level[key] + 1 < len(candidates[key])]
         if not clash:
@@ -50,6 +59,16 @@ def result_folders(output: Path, items: Sequence[Input]) -> list[Path | None]:
         for key in clash:
             level[key] += 1
     return [None if key is None else output.joinpath(*candidates[key][level[key]]) for key in keys]
+
+
+def label_folders(labels: Sequence[str]) -> dict[str, str]:
+    """A folder's name for each label of a bundle; those that file systems take for one have a hash."""
+    folded = {label: _folded((safe_name(label),)) for label in labels}
+    counts = Counter(folded.values())
+    return {
+        label: safe_name(label) if counts[folded[label]] == 1 else f"{safe_name(label)}-{_hash(label)}"
+        for label in labels
+    }
 
 
 def safe_name(name: str) -> str:

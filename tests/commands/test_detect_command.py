@@ -234,6 +234,9 @@ def test_explain_continues_as_well(field, tmp_path):
     explain("--seed", 1, code=0)
     # A run that is not continued begins anew.
     explain(code=0)
+    # A result that is gone is made again.
+    shutil.rmtree(out / "north")
+    explain("--resume", code=0, says="1 sounds were done before\n")
     times = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     assert len(times) == 3
     (mine / "south/broken.wav").write_text("no sound")

@@ -2,12 +2,14 @@
 
 import json
 import random
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from changed_bundle import rewritten
 from command_line import invoke
 from runtime_sounds import run_python
 
@@ -19,7 +21,8 @@ OUT = Path("out")
 
 def places(*names, within=None):
     items = [Input(name, name, within=within) for name in names]
-    return [path.relative_to(OUT).as_posix() for path in result_folders(OUT, items)]
+    taken = ("run.jsonl", "report_parts")
+    return [path.relative_to(OUT).as_posix() for path in result_folders(OUT, items, taken)]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,8 @@ def places(*names, within=None):
         # A folder of the tree may be called as a sound beside it: no result lies in another.
         ("in/dog.wav in/dog/bark.wav", "in", "dog.wav dog/bark"),
         ("in/a.wav in/a.flac in/a.wav.d/b.wav", "in", "a.wav a.flac a.wav.d/b"),
+        # Nor where the run keeps its own files.
+        ("in/run.jsonl.wav in/Report_Parts.wav", "in", "run.jsonl.wav Report_Parts.wav"),
         # A file named twice has one folder.
         ("x/a.wav ./x/a.wav x/b.wav", None, "a a b"),
     ],
@@ -146,6 +151,21 @@ def test_a_name_of_dots_stays_inside(tree, tiny_bundle, tmp_path):
     explain(tiny_bundle, tree / "...wav", tree / "a.wav", "-o", tmp_path / "deep" / "out")
     assert results_in(tmp_path / "deep") == ["out/_..wav", "out/a"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+def test_labels_that_file_systems_take_for_one_have_folders_of_their_own(tree, tiny_bundle, tmp_path):
+    bundle, out = shutil.copytree(tiny_bundle, tmp_path / "bundle"), tmp_path / "out"
+    with rewritten(bundle) as manifest:
+        manifest["labels"] = labels = ["a/b", "a:b", "A:B"]
+    asked = ["explain", "-b", bundle, "-m", "none", tree / "a.wav"]
+    targets = [word for label in labels for word in ("--target", label)]
+    invoke(*asked, *targets, "-o", out, code=0)
+    said = {json.loads(path.read_text())["target"]: path.parent.name for path in out.rglob("result.json")}
+    assert sorted(said) == sorted(labels)
+    assert len({place.casefold() for place in said.values()}) == 3
+    # Whichever of them are asked for.
+    invoke(*asked, *targets[2:], "-o", tmp_path / "two", code=0)
+    assert results_in(tmp_path / "two") == sorted([said["A:B"], said["a:b"]])
 
 
 def test_another_sound_in_the_same_folder_replaces_the_first(tree, tiny_bundle, tmp_path):
