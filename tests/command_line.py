@@ -2,7 +2,7 @@
 
 import json
 
-from click import Context, Group
+from click import Context, Group, Option
 from click.testing import CliRunner, Result
 
 from earmark.cli import main
@@ -31,6 +31,12 @@ def all_commands(command=main, path=("earmark",)):
         context = Context(command)
         for name in command.list_commands(context):
             yield from all_commands(command.get_command(context, name), (*path, name))
+
+
+def options_of(command) -> set[str]:
+    """The names of a command's options."""
+    options = (one for one in command.get_params(Context(command)) if isinstance(one, Option))
+    return {name for option in options for name in (*option.opts, *option.secondary_opts)}
 
 
 def documents(result: Result) -> list:

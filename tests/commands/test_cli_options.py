@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from command_line import all_commands
+from command_line import all_commands, options_of
 from command_line import invoke as run
 
 import earmark
@@ -34,14 +34,6 @@ OTHERS |= {"--prefer-offline", "--ignore-scripts", "--silent"}  # npm's
 COMMANDS = {" ".join(path): one for path, one in all_commands() if not isinstance(one, click.Group)}
 
 
-def options_of(command):
-    parameters = command.get_params(click.Context(command))
-    return {text for parameter in parameters for text in (*parameter.opts, *parameter.secondary_opts)} | {
-        "--help",
-        "--version",
-    }
-
-
 @pytest.mark.parametrize("name", ["explain", "detect"])
 def test_every_option_that_a_command_gathers_is_read(name):
     """It would be dropped in silence; a parameter of its own is ruff's affair, and elsewhere an error."""
@@ -54,7 +46,7 @@ def test_every_option_that_a_command_gathers_is_read(name):
 
 
 def test_no_message_names_an_option_that_does_not_exist():
-    known = set.union(OTHERS, *(options_of(command) for command in COMMANDS.values()))
+    known = OTHERS.union(*(options_of(command) for _, command in all_commands()))
     strange = []
     for path in sorted(PACKAGE.rglob("*.py")):
         if {"tests", "benchmarks"} & set(path.relative_to(PACKAGE).parts):

@@ -1,7 +1,6 @@
 """README and docs say what is there: links, commands, options, files, Python, and tables in their columns."""
 
 import ast
-import functools
 import importlib.util
 import os
 import re
@@ -14,6 +13,7 @@ import click
 import numpy as np
 import pytest
 import soundfile
+from command_line import all_commands, options_of
 
 import earmark
 from earmark.cli import main
@@ -87,24 +87,6 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
     return command, []
 
 
-def options_of(command: click.Command) -> set[str]:
-    return {
-        name
-        for option in command.get_params(click.Context(command))
-        if isinstance(option, click.Option)
-        for name in (*option.opts, *option.secondary_opts)
-    }
-
-
-@functools.cache
-def options_of_all(command: click.Command = main) -> set[str]:
-    if not isinstance(command, click.Group):
-        return options_of(command)
-    context = click.Context(command)
-    below = [command.get_command(context, name) for name in command.list_commands(context)]
-    return options_of(command).union(*map(options_of_all, below))
-
-
 def script_options(script: Path) -> set[str]:
     # A script in a folder of its own may have its options from a neighbour.
     scripts = script.parent.glob("*.py") if script.parent.name == "fuzz" else [script]
@@ -148,7 +130,7 @@ def test_commands_and_their_options_exist(page):
 def test_options_named_in_the_text_exist(page):
     """Of a command, a benchmark, or a module that is run by itself; the change log names what has gone."""
     scripts = [*(ROOT / "benchmarks").rglob("*.py"), ROOT / "export" / "demo.py"]
-    known = options_of_all().union(*map(script_options, scripts))
+    known = set().union(*(options_of(one) for _, one in all_commands()), *map(script_options, scripts))
     named = {option for code in in_code_font(page) if code.startswith("-") for option in OPTION.findall(code)}
     assert named - known - {"-m"} == set()
 
