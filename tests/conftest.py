@@ -64,6 +64,12 @@ def tiny_bundle(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    """A copy of it, to change; other files have fixtures of this name for other bundles."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
 @pytest.fixture(scope="session")
 def learnt_components():
     """Dictionary [F, 16] and theta [8, 16] for the shipped bundle, learnt from synthesised clips."""

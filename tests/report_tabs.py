@@ -1,11 +1,26 @@
 """Pages of reports in tabs of browsers: what complains or asks for something is an error."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from browsers import tab_of
 
 READY = "article[data-ready]"
+
+
+def named(result, name):
+    """The result as of a sound, a bundle and a best label of this name, with a warning of it."""
+    labels = (name, *(label for label, _ in result.predictions[1:]))
+    scores = (score for _, score in result.predictions)
+    return replace(
+        result,
+        input=f"/data/{name}.wav",
+        target=name,
+        predictions=tuple(zip(labels, scores, strict=True)),
+        warnings=(name,),
+        bundle=name,
+    )
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What learning U refuses, and what it says of too little."""
 
-import shutil
-
 import numpy as np
 import pytest
 import soundfile
@@ -28,12 +26,6 @@ FEW = ApexSettings(rounds=6, n_last=3, polish=2)
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory):
     return two_folds(tmp_path_factory.mktemp("sounds"))
-
-
-@pytest.fixture
-def bundle(tiny_bundle, tmp_path):
-    """A bundle of one's own."""
-    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
 
 
 def test_too_little_is_said(bundle, tmp_path):

@@ -47,12 +47,6 @@ def learnt(sounds, tmp_path_factory):
     return folder, train_apex(folder, sounds, FEW)
 
 
-@pytest.fixture
-def bundle(tiny_bundle, tmp_path):
-    """A bundle of one's own."""
-    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
-
-
 def info_of(bundle):
     """index_info.json of the generation in force."""
     spec = open_bundle(bundle).manifest.prototypes

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from command_line import invoke
 from PIL import Image
+from report_tabs import named
 
 import earmark
 from earmark.evaluation.synthesis.clips import make_clip
@@ -180,16 +181,7 @@ def test_components_are_tracks_of_the_original(components_bundle, tmp_path):
 
 
 def test_what_is_hostile_is_text(result, tmp_path):
-    labels = (HOSTILE, *(label for label, _ in result.predictions[1:]))
-    hostile = replace(
-        result,
-        input=f"/data/{HOSTILE}.wav",
-        target=HOSTILE,
-        predictions=tuple(zip(labels, (score for _, score in result.predictions), strict=True)),
-        warnings=(HOSTILE,),
-        bundle=HOSTILE,
-    )
-    hostile.to_html(tmp_path / "page.html")
+    named(result, HOSTILE).to_html(tmp_path / "page.html")
     parsed = Page(tmp_path / "page.html")
     plain = {"script", "style", "meta", "title", "html", "head", "body", "a", "header", "h1", "button"}
     plain |= {"noscript", "p", "aside", "section", "main", "footer"}
@@ -229,8 +221,7 @@ def framed(shown, tmp_path):
 
 
 def test_a_notebook_shows_the_page_in_a_frame(result, page, tmp_path):
-    hostile = replace(result, target=HOSTILE, predictions=((HOSTILE, 0.9), *result.predictions[1:]))
-    inner = framed(hostile._repr_html_(), tmp_path)
+    inner = framed(named(result, HOSTILE)._repr_html_(), tmp_path)
     assert inner.json_of("item-0")["sounds"] == Page(page).json_of("item-0")["sounds"]
     assert HOSTILE[:20] in inner.json_of("item-0")["label"]
 

@@ -3,13 +3,11 @@
 What is heard is measured: the page renders it in an OfflineAudioContext by the same graph that plays.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import soundfile
 from browsers import nothing_runs, tab_of, until
-from report_tabs import READY, close, heard, opened, unlevelled
+from report_tabs import READY, close, heard, named, opened, unlevelled
 
 pytestmark = pytest.mark.browser
 
@@ -210,17 +208,7 @@ def test_what_is_heard_can_be_saved(chromium, page_of_all, whole, tmp_path):
 
 
 def test_what_is_hostile_never_runs(browser, whole, tmp_path):
-    labels = (HOSTILE, *(label for label, _ in whole.predictions[1:]))
-    scores = (score for _, score in whole.predictions)
-    hostile = replace(
-        whole,
-        input=f"/data/{HOSTILE}.wav",
-        target=HOSTILE,
-        predictions=tuple(zip(labels, scores, strict=True)),
-        warnings=(HOSTILE,),
-        bundle=HOSTILE,
-    )
-    hostile.to_html(tmp_path / "page.html")
+    named(whole, HOSTILE).to_html(tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as tab:
         assert tab.evaluate("window.ran") is None
         assert tab.locator("img").count() == 0

@@ -21,11 +21,6 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture
-def bundle(tiny_bundle, tmp_path):
-    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
-
-
 def stage(manifest, name):
     return next(one for one in manifest["stages"] if one["name"] == name)
 
