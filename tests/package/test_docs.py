@@ -97,7 +97,7 @@ def script_options(script: Path) -> set[str]:
             # As `benchmarks/measuring.py` reads them: of functions, and of a dataclass.
             for one in ast.parse(text).body:
                 names = [each.arg for each in one.args.kwonlyargs] if isinstance(one, ast.FunctionDef) else []
-                if isinstance(one, ast.ClassDef) and one.name == "Settings":
+                if isinstance(one, ast.ClassDef) and one.name.endswith("Settings"):
                     names = [each.target.id for each in one.body if isinstance(each, ast.AnnAssign)]
                 known.update(f"--{name.rstrip('_').replace('_', '-')}" for name in names)
     return known
