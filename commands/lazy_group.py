@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ..printable import nearest
+
 
 class LazyGroup(click.Group):
     """Commands by name, with their lines in `--help`; `module` says where they lie, as "commands.{name}"."""
@@ -26,6 +28,16 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(import_module(self._module.format(name=cmd_name)), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; of one that there is not, the error names the nearest."""
+        word = args[0]
+        if word not in self._lines and not word.startswith("-") and not ctx.resilient_parsing:
+            near = nearest(word, self._lines, f"{ctx.command_path} --help lists them")
+            raise click.UsageError(f"there is no command {word!r}; {near}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any of them."""

@@ -113,6 +113,9 @@ def test_options_that_would_be_ignored_are_errors(options, says):
 
 
 def test_names_that_do_not_exist_are_guessed():
+    run("explan", "a.wav", code=2, says="there is no command 'explan'; did you mean 'explain'?")
+    run("train", "lmca", code=2, says="there is no command 'lmca'; did you mean 'lmac'?")
+    run("quux", code=2, says="there is no command 'quux'; ")
     explainer = load(SHIPPED, device="cpu")
     with pytest.raises(earmark.MethodError, match="did you mean 'segments'"):
         explainer.explain(EXAMPLE, methods=["segment"])
