@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from ...prototypes_index.durability import naming
 from ..values.arrays import FloatArray
@@ -23,6 +25,8 @@ _CODINGS: dict[SoundFormat, tuple[str, str, str]] = {
 # FLAC has no more.
 _FLAC_CHANNELS = 8
 _FLAC_RATE = 655_350
+# What 16 bits hold: full scale but for rounding, and no less than 16 steps of them.
+_LOUDEST, _FAINTEST = 1.0 + 2.0**-15, 2.0**-11
 # libsndfile's SFC_SET_ADD_PEAK_CHUNK.
 _ADD_PEAK_CHUNK = 0x1050
 
@@ -32,6 +36,17 @@ def coding_of(kind: SoundFormat, channels: int, rate: int) -> tuple[str, str, st
     if kind == "flac" and (channels > _FLAC_CHANNELS or rate > _FLAC_RATE):
         kind = "wav16"
     return _CODINGS[kind]
+
+
+def fitting(kind: SoundFormat, sounds: Iterable[FloatArray]) -> SoundFormat:
+    """`kind`, or 32-bit floats for sound that 16 bits would clip or leave next to nothing of.
+
+    sounds: all that is to have one format, or its blocks
+    """
+    if kind == "wav":
+        return kind
+    peak = max((float(np.abs(sound).max(initial=0.0)) for sound in sounds), default=0.0)
+    return kind if peak == 0.0 or _FAINTEST <= peak <= _LOUDEST else "wav"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...prototypes_index.atomic import open_whole, replaced, write_whole
 from ...prototypes_index.durability import naming
 from ..audio.amplitude import amplitude_of
-from ..audio.writing import SoundFormat, coding_of, write_sound
+from ..audio.writing import SoundFormat, coding_of, fitting, write_sound
 from ..drawing.png import image_of
 from ..drawing.shown import Chart, Spectrogram
 from ..result_files.folder import CLIPS
@@ -34,18 +34,19 @@ def write_clip(folder: Path, stem: str, detection: Detection, clip: Stretch, kin
     """Write `stem`.flac (or .wav), `stem`_kept.flac where there is a mask, and `stem`.png; gives their names.
 
     folder: made where it does not exist; files of these names are replaced
-    clip: the sound of the detection's windows; more than 8 channels are never FLAC
+    clip: the sound of the detection's windows; more than 8 channels, and what 16 bits cannot hold, is no FLAC
     Raises WriteError where a file cannot be written.
     """
     from PIL.Image import Quantize
 
+    mask = None if detection.explanation is None else detection.explanation.mask
+    kind = fitting(kind, [clip.samples] if mask is None else [clip.samples, mask.audio])
     suffix = coding_of(kind, len(clip.samples), clip.rate)[0]
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CLIPS).exists():
         # So that they are not taken for recordings.
         write_whole(folder / CLIPS, json.dumps({"earmark_clips": 1}))
-    mask = None if detection.explanation is None else detection.explanation.mask
     files = ClipFiles(f"{stem}{suffix}", "" if mask is None else f"{stem}_kept{suffix}", f"{stem}.png")
     _write(folder / files.clip, clip.samples, clip.rate, kind)
     if mask is not None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from ...prototypes_index.durability import naming
 from ..audio.lengths import samples_of
 from ..audio.scratch import releaser
-from ..audio.writing import SoundFormat, coding_of, open_sound_file
+from ..audio.writing import SoundFormat, coding_of, fitting, open_sound_file
 from ..values.arrays import FloatArray
 
 # Samples a block when sound is written.
@@ -29,18 +29,19 @@ def write_audio(stem: Path, sound: FloatArray, sample_rate: int, kind: SoundForm
     """Write `sound` [samples] or [channels, samples] block by block; RF64 past WAV's 4 GiB.
 
     stem: the file without its ending
-    sound: within -1..1; "wav", in 32-bit float, keeps other samples, too
+    sound: such that `kind` holds it, see `fitting`
     Raises WriteError.
     """
+    write_blocks(stem, blocks_of(sound), sound.shape, sample_rate, kind)
+
+
+def blocks_of(sound: FloatArray) -> Iterator[FloatArray]:
+    """Sound [samples] or [channels, samples] in blocks; what lies in a file is not held."""
     release = releaser(sound)
-
-    def blocks() -> Iterator[FloatArray]:
-        for start in range(0, sound.shape[-1], _BLOCK):
-            block = sound[..., start : start + _BLOCK]
-            yield block
-            release(block.nbytes)
-
-    write_blocks(stem, blocks(), sound.shape, sample_rate, kind)
+    for start in range(0, sound.shape[-1], _BLOCK):
+        block = sound[..., start : start + _BLOCK]
+        yield block
+        release(block.nbytes)
 
 
 def write_blocks(
@@ -71,4 +72,4 @@ def write_clips(
     for number, (start_s, end_s) in enumerate(spans[:_MOST_CLIPS], 1):
         first, last = samples_of(start_s, sample_rate), samples_of(end_s, sample_rate)
         clip = sound[..., first : max(last, first + 1)]
-        write_audio(stem.with_name(f"{stem.name}_{number:02d}"), clip, sample_rate, kind)
+        write_audio(stem.with_name(f"{stem.name}_{number:02d}"), clip, sample_rate, fitting(kind, [clip]))

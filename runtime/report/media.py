@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..audio.amplitude import amplitude_of
+from ..audio.writing import coding_of
 from ..drawing.colours import loudness_of
 from ..values.arrays import FloatArray
 from .items import Picture, ShownSounds
@@ -28,11 +29,12 @@ def mono(sound: npt.ArrayLike) -> FloatArray:
 
 
 def flac(sound: FloatArray, rate: int, scale: float) -> str:
-    """Mono sound [samples] times `scale` as FLAC of 16 bits, in base64."""
+    """Mono sound [samples] times `scale` as FLAC of 16 bits, in base64; as WAV at rates that FLAC has not."""
     import soundfile
 
     file = io.BytesIO()
-    soundfile.write(file, np.clip(sound * scale, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
+    _, container, coding = coding_of("flac", 1, rate)
+    soundfile.write(file, np.clip(sound * scale, -1.0, 1.0), rate, format=container, subtype=coding)
     return base64.b64encode(file.getvalue()).decode()
 
 

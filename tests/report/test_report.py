@@ -137,6 +137,15 @@ def test_a_page_shows_and_plays_what_the_result_holds(page, result):
     assert total == pytest.approx(result.channels.logit, abs=1e-3)
 
 
+def test_sound_at_a_rate_that_flac_has_not(shipped, tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 70_000).astype(np.float32)
+    shipped.explain(noise, 700_000, methods=["mask"]).to_html(tmp_path / "page.html")
+    sounds = Page(tmp_path / "page.html").json_of("item-0")["sounds"]
+    original, rate = sound_of(sounds["original"])
+    assert rate == 700_000
+    np.testing.assert_allclose(original / sounds["scale"], noise, atol=1e-4)
+
+
 def test_matches_of_another_length_or_rhythm_are_marked(shipped, tmp_path):
     """No drum of the index beats half as often as this noise."""
     time = np.arange(2 * RATE) / RATE

@@ -11,6 +11,7 @@ from refusals import refuses
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.runtime.detections.clips import write_clip
 from earmark.runtime.result_files.arrays import DOCUMENT, read_arrays, write_arrays
 
 METHODS = ["mask", "components", "prototypes", "segments"]
@@ -88,6 +89,25 @@ def test_sixteen_bits(result, tmp_path, kind):
     assert loaded == result
     assert soundfile.info(tmp_path / "out" / f"kept.{kind[:4].replace('wav1', 'wav')}").subtype == "PCM_16"
     np.testing.assert_allclose(loaded.mask.audio, np.clip(result.mask.audio, -1, 1), atol=2**-15)
+
+
+@pytest.mark.parametrize("gain", [3e4, 1e-6])
+def test_what_sixteen_bits_cannot_hold_is_float(shipped, tmp_path, gain):
+    wave = (gain * tone()).astype(np.float32)
+    result = shipped.explain(wave, RATE, methods=["mask"])
+    result.save(tmp_path / "out", format="flac")
+    loaded = earmark.Result.load(tmp_path / "out")
+    np.testing.assert_array_equal(loaded.mask.audio, result.mask.audio)
+    np.testing.assert_array_equal(loaded.mask.residual, result.mask.residual)
+
+    def written(detection, clip):
+        files = write_clip(tmp_path / "clips", detection.label, detection, clip, "flac")
+        assert files.kept == f"{detection.label}_kept.wav"
+        np.testing.assert_array_equal(soundfile.read(tmp_path / "clips" / files.clip)[0], wave)
+
+    label = result.target
+    found = shipped.detect(wave, RATE, min_score=0.0, labels=[label], on_detection=written)
+    assert [one.label for one in found] == [label]
 
 
 def test_clips_lie_where_the_evidence_does(result, tmp_path):

@@ -8,6 +8,7 @@ relevance of component k for class c is r_k = theta_{c,k} z_k / max_j |theta_{c,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +79,15 @@ class Components(Method):
 
     def save(self, part: ComponentsResult, folder: Path, about: About) -> None:
         """Write in components what is kept and removed, and the selected ones, or clips."""
-        from ..saving import write_audio, write_clips
+        from ...audio.writing import fitting
+        from ..saving import blocks_of, write_audio, write_clips
 
         if about.audio == "none":
             return
         sounds, rate, kind = folder / "components", about.sample_rate, about.format
         sounds.mkdir(exist_ok=True)
         if about.audio == "full":
+            kind = fitting(kind, chain(blocks_of(part.audio), blocks_of(part.residual)))
             for name, sound in (("kept", part.audio), ("removed", part.residual)):
                 write_audio(sounds / name, sound, rate, kind)
         for one in (part[index] for index in part.selected):

@@ -7,6 +7,7 @@ M multiplies the log-magnitude X = log1p(|S|), or, unless `mask_gain` is "log", 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +81,17 @@ class Mask(Method):
 
     def save(self, part: MaskResult, folder: Path, about: About) -> None:
         """Write what is kept and removed, which add up to the input, or clips of the first."""
-        from ..saving import write_audio, write_blocks, write_clips
+        from ...audio.writing import fitting
+        from ..saving import blocks_of, write_audio, write_blocks, write_clips
 
+        rate = about.sample_rate
         if about.audio == "full":
             kept = part.audio
-            write_audio(folder / "kept", kept, about.sample_rate, about.format)
-            blocks = part.removed_blocks()
-            write_blocks(folder / "removed", blocks, kept.shape, about.sample_rate, about.format)
+            kind = fitting(about.format, chain(blocks_of(kept), part.removed_blocks()))
+            write_audio(folder / "kept", kept, rate, kind)
+            write_blocks(folder / "removed", part.removed_blocks(), kept.shape, rate, kind)
         elif about.audio == "clips":
-            write_clips(folder / "kept", part.audio, part.spans, about.sample_rate, about.format)
+            write_clips(folder / "kept", part.audio, part.spans, rate, about.format)
 
     def pictures(self, part: MaskResult, about: About) -> Mapping[str, Picture]:
         """The spectrogram with the mask on it."""

@@ -80,6 +80,7 @@ class Prototypes(Method):
 
         It lies in the folder prototypes: <view>_<rank>.wav and channel_<channel>_<rank>.wav.
         """
+        from ...audio.writing import fitting
         from ..saving import write_audio
         from .picture import SHOWN
 
@@ -93,7 +94,8 @@ class Prototypes(Method):
         if sounds:
             (folder / "prototypes").mkdir(exist_ok=True)
         for name, one in sounds.items():
-            write_audio(folder / "prototypes" / name, *one.audio(), about.format)
+            sound, rate = one.audio()
+            write_audio(folder / "prototypes" / name, sound, rate, fitting(about.format, [sound]))
 
     def pictures(self, part: PrototypesResult, about: About) -> Mapping[str, Picture]:
         """The nearest prototypes of each view, and the channels. Raises PrototypeIndexError."""
