@@ -1,14 +1,13 @@
 """`earmark.segments` on score functions whose truth is known, and on everything that may go wrong."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from runtime_sounds import run_python
 from scipy.special import expit
 
 import earmark
@@ -333,14 +332,12 @@ def test_the_reference_preset_finds_planted_evidence(surrogate):
 
 
 def test_it_needs_neither_torch_nor_scikit_learn():
-    code = (
-        "import sys, numpy as np, earmark\n"
-        "sound = np.ones(8000, np.float32)\n"
-        "earmark.segments(lambda x: np.clip(abs(x).mean(1), 0, 1), sound, 8000, calls=20)\n"
-        "assert not {'torch', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules), sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python("""
+        import sys, numpy as np, earmark
+        sound = np.ones(8000, np.float32)
+        earmark.segments(lambda x: np.clip(abs(x).mean(1), 0, 1), sound, 8000, calls=20)
+        assert not {'torch', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules), sys.modules
+    """)
 
 
 def test_the_next_sounds_are_made_while_the_model_thinks(monkeypatch):
