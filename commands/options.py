@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..errors import WriteError
 from .paths import BundleFolder, no_sound
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -81,6 +82,13 @@ def _page(_context: click.Context, parameter: click.Parameter, value: Path | Non
     """A page is written at the end: what can be known at the start to prevent it is wrong usage."""
     if value is not None and not value.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder {value.absolute().parent}", param=parameter)
+    if value is not None:
+        from ..runtime.report.page import check_replaceable
+
+        try:
+            check_replaceable(value)
+        except WriteError as error:
+            raise click.BadParameter(str(error), param=parameter) from error
     return value
 
 

@@ -175,7 +175,7 @@ class Detections(ResultRecord):
 
         Raises:
             MissingDependencyError: Jinja2 is not installed (the extra `report`).
-            WriteError: The file cannot be written.
+            WriteError: The file cannot be written, or one that is no page is there.
 
         """
         from .reporting import page_of

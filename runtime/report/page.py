@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
 
 import msgspec
 
-from ...errors import MissingDependencyError
+from ...errors import MissingDependencyError, WriteError
 from ...printable import printable
 from ...prototypes_index.atomic import open_whole
+from ...prototypes_index.durability import naming
 from .items import Index, Item, Row, SearchedSound, ShownView, script_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,18 @@ _LIVE = (*_ITEM, "shell.js", "live.js")
 MOST_BYTES = 48 << 20
 # The same within a notebook, which keeps all of its outputs in one file; pixels of the frame there.
 _FRAME_BYTES, _FRAME_HEIGHT = 4 << 20, 760
+# How pages are called; what is called otherwise tells by its begin what it is, behind space at most.
+_SUFFIXES, _LONGEST_BEGIN = {".html", ".htm"}, 512
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise WriteError where a file lies at `path` that is no page; it may be a recording."""
+    if path.suffix.lower() in _SUFFIXES or not path.is_file():
+        return
+    with naming(path), path.open("rb") as file:
+        begin = file.read(_LONGEST_BEGIN).strip()
+    if begin and not begin.lower().startswith((b"<!doctype html", b"<html")):
+        raise WriteError(f"{path}: is there already and is no page; choose another file")
 
 
 class LivePage(NamedTuple):
@@ -97,7 +110,8 @@ class ReportWriter:
         self._spool.write(text + b"\n")
 
     def write(self, path: Path | str) -> None:
-        """Write the page. Raises WriteError."""
+        """Write the page. Raises WriteError, also where a file that is no page would be lost."""
+        check_replaceable(Path(path))
         with open_whole(Path(path)) as file:
             self.write_to(file)
 

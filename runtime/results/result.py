@@ -351,7 +351,7 @@ class Result(ResultRecord):
 
         Raises:
             MissingDependencyError: Jinja2 is not installed (the extra `report`).
-            WriteError: The file cannot be written.
+            WriteError: The file cannot be written, or one that is no page is there.
 
         """
         from ..report.results import page_of

@@ -366,6 +366,24 @@ def test_without_jinja2_the_extra_is_named(result, tmp_path, monkeypatch):
     assert result._repr_html_() is None
 
 
+def test_no_recording_is_lost_to_a_page(result, tmp_path):
+    """As where --html is taken for a flag, so that the next word is its file."""
+    sound = tmp_path / "clip.wav"
+    sound.write_bytes(SHIPPED.with_name("example.flac").read_bytes())
+    for verb in ("explain", "detect"):
+        said = invoke(verb, "--html", sound, SHIPPED.with_name("example.flac"), code=2).output
+        assert "is there already and is no page" in re.sub(r"\s+", " ", said)
+    with pytest.raises(earmark.WriteError, match=r"clip\.wav: is there already and is no page"):
+        result.to_html(sound)
+    assert soundfile.info(sound).format == "FLAC"
+    # Pages, whatever they are called, and what is called one.
+    for name in ("page", "page.html"):
+        for _ in range(2):
+            result.to_html(tmp_path / name)
+    (tmp_path / "page.html").write_text("a draft")
+    result.to_html(tmp_path / "page.html")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
