@@ -24,12 +24,29 @@ if TYPE_CHECKING:
     from ...evaluation.report import Report, Table
 
 Settings = TypeVar("Settings")
+# Options that name a file to be written.
+_WRITTEN = {"csv_file", "records", "curves"}
 
 
 def bundle_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments BUNDLE and DATA."""
-    arguments = click.argument("bundle", type=BundleFolder()), click.argument("data", type=DataFolder())
-    return with_options(command, arguments)
+    data = click.argument("data", type=DataFolder(), callback=_data)
+    return with_options(command, (click.argument("bundle", type=BundleFolder()), data))
+
+
+def _data(context: click.Context, _parameter: click.Parameter, data: Path) -> Path:
+    """DATA, of which no file may be replaced: --csv DATA/events.csv is meant for --events.
+
+    Options are there before arguments.
+    """
+    for option in context.command.params:
+        path = context.params.get(option.name or "")
+        if option.name in _WRITTEN and path is not None and path.is_file():
+            table = context.params.get("table")
+            if path.resolve().is_relative_to(data.resolve()) or (table is not None and path.samefile(table)):
+                reason = f"{path} is part of the data, and would be replaced; choose another file"
+                raise click.BadParameter(reason, context, option)
+    return data
 
 
 events_option: Decorator = click.option(

@@ -89,6 +89,16 @@ def test_wrong_usage_is_said(folder, more, code, says):
     evaluate(folder, *more, code=code, says=says)
 
 
+@pytest.mark.parametrize("option", ["--csv", "--records"])
+def test_the_data_are_never_replaced(folder, option):
+    """The table of events is meant for --events."""
+    table, sound = folder / "events.csv", next((folder / "data").rglob("*.flac"))
+    before = table.read_bytes(), sound.read_bytes()
+    for path in (table, sound):
+        evaluate(folder, option, path, code=2, says="is part of the data, and would be replaced")
+    assert (table.read_bytes(), sound.read_bytes()) == before
+
+
 def test_a_sub_command_has_no_options_but_its_own(folder, tmp_path):
     """What another question needs is no option here."""
     data = str(folder / "data")
