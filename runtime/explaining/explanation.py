@@ -14,7 +14,7 @@ from ..audio.sound import OpenSound
 from ..engine import Engine
 from ..inference.deadline import Deadline
 from ..inference.window import Clock, Window
-from ..methods.loading import expectation_of, method_of
+from ..methods.loading import all_methods, expectation_of, method_of
 from ..methods.protocol import AsksAhead, Context, Explanation, Method, Sound
 from ..methods.result import MethodResult
 from ..observing import Observation, tell
@@ -193,6 +193,11 @@ def _begin(
                 if request.named:
                     raise
                 one.warnings.append(f"{name} is left out: {error}")
+    if request.rescore:
+        for one in explained:
+            if not any(of is one and method.rescores for of, method, _ in running):
+                able = " or ".join(method.name for method in all_methods() if method.rescores)
+                one.warnings.append(f"nothing was rescored: that takes {able}, of which none runs here")
     return running
 
 

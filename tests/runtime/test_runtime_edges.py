@@ -236,6 +236,8 @@ def test_no_methods_are_predictions_alone(explainer):
     assert result.mask is result.prototypes is result.channels is result.rescored is None
     assert sum(score for _, score in result.predictions) == pytest.approx(1.0)
     assert set(result.timings) == {"read", "frontend", "classifier"}
+    told = "nothing was rescored: that takes mask or components, of which none runs here"
+    assert explainer.explain(tone(), RATE, methods=[], rescore=True).warnings == (told,)
 
 
 def test_windows_that_say_something_else_have_an_empty_mask(explainer, monkeypatch):
