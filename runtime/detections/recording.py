@@ -109,7 +109,8 @@ def detect(
     placed = spans.finish()
     reached_s = float(placed[-1, 1]) if seen else 0.0
     duration_s = reached_s if recording.expected_samples is None else recording.seconds
-    warnings = [*engine.sessions.warnings, *recording.warnings]
+    loud = engine.pipeline.loudness_warnings(recording.peak, request.windowing)
+    warnings = [*engine.sessions.warnings, *recording.warnings, *loud]
     if deadline.reason:
         warnings.append(_partial(deadline, recording, seen, reached_s, engine, request.windowing))
     detections = Detections(

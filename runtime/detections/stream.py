@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class Stream:
     Attributes:
         sample_rate: As given.
         channels: As given.
-        warnings: The last 100 of what went wrong: gaps, clocks that went back.
+        warnings: The last 100 of what went wrong: gaps, clocks that went back, samples far above full scale.
 
     Examples:
         >>> import numpy as np
@@ -87,7 +87,7 @@ class Stream:
         self._detector: Detector | None = None
         self._origin_s = 0.0
         self._windows = 0
-        self._finished = False
+        self._finished = self._loud = False
 
     @property
     def seconds(self) -> float:
@@ -125,6 +125,7 @@ class Stream:
                 "gives what is left of those before; open another stream for them"
             )
         blocks = self._blocks(samples)
+        self._warn_of_loudness(blocks)
         given: list[ScoredWindow | Detection] = []
         if at is not None:
             given += self._at(at)
@@ -190,6 +191,15 @@ class Stream:
         if not all(np.isfinite(block).all() for block in blocks):
             raise AudioError("these samples hold NaN or infinite values: sound must be finite")
         return blocks
+
+    def _warn_of_loudness(self, blocks: Sequence[FloatArray]) -> None:
+        """Say once that samples are far above full scale."""
+        if not self._loud:
+            peak = max((float(np.abs(block).max()) for block in blocks), default=0.0)
+            one = self._detecting
+            lines = one.engine.pipeline.loudness_warnings(peak, one.request.windowing)
+            self._loud = bool(lines)
+            self.warnings.extend(lines)
 
 
 def _divisor(engine: Engine, request: Request) -> float | None:

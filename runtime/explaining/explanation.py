@@ -53,6 +53,7 @@ def explain(
     warnings = [
         *engine.sessions.warnings,
         *opened.warnings,
+        *engine.pipeline.loudness_warnings(opened.peak, request.windowing),
         *classified.warnings,
         *_partial(deadline, classified, windows if request.methods else None),
     ]

@@ -24,6 +24,8 @@ from .window import Clock, Window, Windowing, WindowPlan
 
 # Windows that go through the classifier together; more would cost memory and save nothing on a CPU.
 BATCH = 4
+# Recordings of floats rarely pass full scale by 20 dB.
+_LOUDEST = 10.0
 
 Precision = Literal["fp32", "int8"]
 _CLASSIFIERS: dict[Precision, Classifier] = {"fp32": "classifier", "int8": "classifier_int8"}
@@ -106,6 +108,15 @@ class ModelPipeline:
         if self._manifest.level == "none":
             return "none"
         return windowing.level or self._manifest.window.level_over
+
+    def loudness_warnings(self, peak: float, windowing: Windowing) -> list[str]:
+        """What to say of sound far above full scale, such as integers as floats, where its level counts."""
+        if peak <= _LOUDEST or self.level_over(windowing) != "none":
+            return []
+        return [
+            f"the sound's peak is {peak:.4g}, and the model gets it as loud as it is: give sound within "
+            "[-1, 1], integers as they are or divided by their range"
+        ]
 
     def divisor(self, opened: OpenSound, windowing: Windowing) -> float | None:
         """What all windows are divided by; None where each has a level of its own."""

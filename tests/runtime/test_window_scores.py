@@ -81,6 +81,18 @@ def test_the_level_of_a_recording_leaves_quiet_windows_quiet(shipped, sound, cha
         assert window.level == pytest.approx(loudest, rel=1e-6)
 
 
+def test_integers_as_floats_are_warned_of_where_their_level_counts(shipped):
+    loud = 3e4 * np.random.default_rng(0).uniform(-1, 1, RATE).astype(np.float32)
+    assert not shipped.explain(loud, RATE, methods=[]).warnings
+    asked = {"methods": [], "level": "none"}
+    stream = shipped.stream(RATE, **asked)
+    for _ in range(2):
+        stream.push(loud)
+    for one in (shipped.explain(loud, RATE, **asked), shipped.detect(loud, RATE, **asked), stream):
+        (line,) = one.warnings
+        assert line.startswith("the sound's peak is 3e+04, and the model gets it as loud as it is")
+
+
 def test_kept_and_removed_sound_sum_to_the_input_at_any_hop_and_level(shipped, sound):
     named = {"target": None, "methods": ["mask"]}
     for how in ({"hop_s": 2.0}, {"hop_s": 0.3001}, {"level": "recording"}, {"level": "none"}):
