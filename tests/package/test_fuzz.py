@@ -56,7 +56,7 @@ def test_every_end_of_a_case_is_put_down_to_it(harness, tmp_path, capsys):
     garbage.append(garbage)
     del garbage
 
-    runner = harness.Runner(case, 0, harness.Limits(seconds=2.0, resident_mb=50), jobs=2)
+    runner = harness.Runner(case, 0, harness.CaseLimits(seconds=2.0, resident_mb=50), jobs=2)
     ends = {index: verdict for index, verdict, _ in runner.run(iter(range(60)), None)}
     assert sorted(ends) == list(range(60))
     faulty = {index: verdict.kind for index, verdict in ends.items() if verdict.kind != "ok"}
