@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, get_type_hints
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ...printable import first_line
 from ...prototypes_index.atomic import put_in_place, staged
 from ...prototypes_index.durability import naming
 from ...prototypes_index.facts import SchemaVersion
-from ..document import SCHEMA_VERSION, DetectionsDict
+from ..document import SCHEMA_VERSION, DetectionsDict, DetectSettingsDict
 from ..methods.saving import write_new
 from ..result_files.arrays import read_arrays, write_arrays
 from ..scores.windows import WindowScores
@@ -68,10 +68,11 @@ def read_folder(folder: Path) -> tuple[DetectionsDict, WindowScores]:
     try:
         if path.stat().st_size > _MOST_RECORD_BYTES:
             raise DataError(f"{path}: is too large for detections")
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), parse_constant=_no_number)
         if msgspec.convert(content, SchemaVersion).schema_version > SCHEMA_VERSION:
             raise DataError(f"{path}: was written by a newer earmark; read it with that")
         document = msgspec.convert(content, StoredDetections)
+        _check_settings(document["settings"])
         labels = tuple(document["labels"])
         _, arrays = read_arrays(folder / WINDOWS)
         start_s, end_s, scores = arrays["start_s"], arrays["end_s"], arrays["scores"]
@@ -85,6 +86,22 @@ def read_folder(folder: Path) -> tuple[DetectionsDict, WindowScores]:
     except Exception as error:
         # json, msgspec and what is missing raise several kinds of errors.
         raise DataError(f"{folder}: holds no detections that can be read ({first_line(error)})") from error
+
+
+def _no_number(name: str) -> NoReturn:
+    """What JSON has no form for, NaN and infinity. Raises ValueError."""
+    raise ValueError(f"it holds {name}")
+
+
+def _check_settings(settings: Mapping[str, object]) -> None:
+    """Those that are there have their types: older files lack some. Raises ValueError."""
+    kinds = get_type_hints(DetectSettingsDict)
+    for name, value in settings.items():
+        if name in kinds:
+            try:
+                msgspec.convert(value, kinds[name])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"settings, {name}: {first_line(error)}") from error
 
 
 def _refuse_others(target: Path) -> None:

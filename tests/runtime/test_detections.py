@@ -278,6 +278,11 @@ def test_files_of_others_stay_and_damage_is_named(found, tmp_path):
         earmark.Detections.load(folder)
     record = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
     found.save(folder.with_name("again"))
+    # What would be an error only when it is saved or shown.
+    for name, value, told in (("hop_s", "x", "settings, hop_s: Expected"), ("min_s", float("nan"), "NaN")):
+        text = json.dumps(record | {"settings": record["settings"] | {name: value}})
+        (folder.with_name("again") / "detections.json").write_text(text, encoding="utf-8")
+        refuses(earmark.DataError, told, earmark.Detections.load, folder.with_name("again"))
     record["detections"][0]["id"] = "../../elsewhere"
     (folder.with_name("again") / "detections.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(earmark.DataError, match="is no id of a detection"):
