@@ -317,9 +317,9 @@ class Explainer:
             sounds: Paths, binary file objects, (waveform, sample_rate) or (waveform, sample_rate, name), or,
                 with `sample_rate`, waveforms; drawn when needed.
             sample_rate: Of bare waveforms, in Hz.
-            batch_size: Sounds that are open at a time, 1 or more; twice as many where a thread classifies
-                one batch while the one before it is explained: of lists, on the CPU by small classifiers, on
-                GPUs of NVIDIA by large ones.
+            batch_size: Sounds that are open at a time, 1 or more; twice as many, at least 4, where a thread
+                classifies some while those before them are explained: of lists, on the CPU by small
+                classifiers, on GPUs of NVIDIA by large ones.
             target: The label to explain; None: the one predicted.
             targets: In its place several labels: each sound is read and classified once for all of them.
             **how: The other arguments of `explain`; `timeout_s` counts for each sound.
@@ -351,14 +351,16 @@ class Explainer:
         several = isinstance(sounds, Sequence) and len(sounds) > batch_size and bool(request.methods)
         aside = engine.aside if several else None
         classifying = aside or engine.pipeline
+        # On the CPU two threads share the work, by smaller batches, so that no more sounds are open.
+        shared = aside is not None and engine.device == "cpu"
         return explained(
             iter(sounds),
-            batch_size,
+            -(-batch_size // 2) if shared else batch_size,
             lambda sound: open_any(partial(open_sound, sound, sample_rate, rate, request.deadline()), sound),
             lambda items, clocks: classifying.together(items, clocks, request.windowing),
             lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
             lambda: request.origin(engine),
-            ahead=aside is not None,
+            ahead=3 if shared else int(aside is not None),
         )
 
     def detect(

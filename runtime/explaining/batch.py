@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -111,23 +112,27 @@ def explained(
     explain: Callable[[OpenSound, Clock, Window | None], list[Result]],
     origin: Callable[[], Origin],
     *,
-    ahead: bool = False,
+    ahead: int = 0,
 ) -> Iterator[Result | Failure]:
     """The answers for each sound, in order; `batch_size` of them are opened at a time, files side by side.
 
     origin: what is asked, for the records of failures
-    ahead: a thread classifies a batch while the one before it is explained: twice as many sounds are open
+    ahead: batches that a thread classifies while the one before them is explained, and that are open, too;
+        of several this thread classifies those that it would else wait for
     """
     drawn = _drawn(sounds)
     batches: deque[_Batch] = deque()
     with ThreadPoolExecutor(1, "earmark-ahead") if ahead else nullcontext() as classifier:
         try:
             while True:
-                while len(batches) < 1 + ahead and (batch := list(islice(drawn, batch_size))):
+                while len(batches) <= ahead and (batch := list(islice(drawn, batch_size))):
                     batches.append(_Batch([Clock() for _ in batch]))
                     batches[-1].begin(batch, open_one, together, classifier)
                 if not batches:
                     return
+                waiting = islice(batches, 1, None)
+                while ahead > 1 and not batches[0].ready and (other := next(waiting, None)) is not None:
+                    other.classify()
                 items, ready = batches[0].items, batches[0].classified()
                 for clock in batches[0].clocks:
                     for one in _answers(items.pop(0), clock, ready.pop(0), explain):
@@ -146,6 +151,7 @@ class _Batch:
         self.clocks = clocks
         self.items: list[OpenSound | Failure] = []
         self._windows: list[Window | None] = []
+        self._classify: Callable[[], list[Window | None]] = list
         self._ahead: Future[list[Window | None]] | None = None
 
     def begin(
@@ -157,10 +163,21 @@ class _Batch:
     ) -> None:
         """Open the sounds, which leave their list, and classify them, by another thread if there is one."""
         _open_together(sounds, self.items, self.clocks, open_one)
+        self._classify = partial(together, self.items, self.clocks)
         if classifier is None:
-            self._windows = together(self.items, self.clocks)
+            self._windows = self._classify()
         else:
-            self._ahead = classifier.submit(together, self.items, self.clocks)
+            self._ahead = classifier.submit(self._classify)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nobody has to wait for `classified`."""
+        return self._ahead is None or self._ahead.done()
+
+    def classify(self) -> None:
+        """Classify in this thread what no other has begun with."""
+        if self._ahead is not None and self._ahead.cancel():
+            self._windows, self._ahead = self._classify(), None
 
     def classified(self) -> list[Window | None]:
         """The window of each sound, where it is one that was classified."""
@@ -170,7 +187,8 @@ class _Batch:
 
     def clear(self) -> None:
         """Let all of it go, once no thread works on it."""
-        self.classified().clear()
+        if self._ahead is None or not self._ahead.cancel():
+            self.classified().clear()
         self.items.clear()
 
 

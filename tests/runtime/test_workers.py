@@ -1,13 +1,16 @@
 """Steps side by side: their order, their errors, steps within steps; and explanations by several threads."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from runtime_sounds import RATE, tone
 
 import earmark
+from earmark.runtime.document import Origin
 from earmark.runtime.explainer import engine_of
+from earmark.runtime.explaining.batch import explained
 from earmark.runtime.values.workers import Workers
 
 
@@ -57,6 +60,27 @@ def test_explanations_do_not_depend_on_the_threads(shipped, monkeypatch, seconds
         assert [match.clip for match in two.prototypes[view]] == [match.clip for match in nearest]
     assert two.warnings == one.warnings
     assert two.timings.keys() == one.timings.keys()
+
+
+def test_both_threads_classify_what_one_would_wait_for():
+    free = threading.Event()
+
+    def together(items, clocks):
+        if threading.current_thread().name.startswith("earmark-ahead"):
+            # Until the other thread, which explains, has classified a batch as well.
+            assert free.wait(10)
+        else:
+            free.set()
+        return [item.number for item in items]
+
+    def opened(number):
+        return SimpleNamespace(number=number, resample=lambda: None)
+
+    def answer(item, clock, window):
+        return [(item.number, window)]
+
+    answers = explained(iter(range(9)), 2, opened, together, answer, Origin, ahead=3)
+    assert list(answers) == [(number, number) for number in range(9)]
 
 
 def test_a_list_is_classified_ahead_and_answers_alike(shipped, monkeypatch):
