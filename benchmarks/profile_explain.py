@@ -31,7 +31,7 @@ from earmark.prototypes_index import generation
 from earmark.runtime import explainer as entry
 from earmark.runtime.audio import sound
 from earmark.runtime.explainer import Explainer, bundle_path, engine_of
-from earmark.runtime.explaining import explanation
+from earmark.runtime.explaining import explanation, many
 from earmark.runtime.inference import session, spectrum
 from earmark.runtime.inference.pipeline import ModelPipeline
 from earmark.runtime.inference.threads import thread_count
@@ -45,6 +45,7 @@ WARM = 4
 STEPS: tuple[tuple[str, Any, str], ...] = (
     ("check of the request", entry, "request_of"),
     ("sound: opened and checked", entry, "open_any"),
+    ("sound: opened and checked", many, "open_any"),
     ("sound: resampled, windows", sound.OpenSound, "windows"),
     ("level, batches", ModelPipeline, "classified"),
     ("front end (FFT)", spectrum, "forward"),
@@ -113,7 +114,7 @@ def measure(
                 if repeat == WARM:
                     steps.clear()
                 way()
-        for step, _, _ in STEPS:
+        for step in dict.fromkeys(step for step, _, _ in STEPS):
             if step in steps:
                 each = sum(steps[step]) * 1e6 / repeats / batch
                 print(f"    {step:<26}{each:9.0f}{len(steps[step]) / repeats / batch:7.1f} x")

@@ -18,8 +18,9 @@ from .audio.sound import open_sound
 from .bundle.manifest import Aggregation, LevelOver
 from .bundle.open import Bundle
 from .engine import Engine
-from .explaining.batch import Failure, explained, name_of, open_any
+from .explaining.batch import Failure, name_of, open_any
 from .explaining.explanation import explain
+from .explaining.many import explain_many
 from .explaining.request import (
     ExplainOptions,
     Options,
@@ -346,22 +347,7 @@ class Explainer:
         whole_number("batch_size", batch_size, 1)
         if targets is not None and not targets:
             return iter(())
-        engine, rate = self._engine, self._engine.manifest.sample_rate
-        # Of an iterator no more is drawn than is answered: it may wait for what comes.
-        several = isinstance(sounds, Sequence) and len(sounds) > batch_size and bool(request.methods)
-        aside = engine.aside if several else None
-        classifying = aside or engine.pipeline
-        # On the CPU two threads share the work, by smaller batches, so that no more sounds are open.
-        shared = aside is not None and engine.device == "cpu"
-        return explained(
-            iter(sounds),
-            -(-batch_size // 2) if shared else batch_size,
-            lambda sound: open_any(partial(open_sound, sound, sample_rate, rate, request.deadline()), sound),
-            lambda items, clocks: classifying.together(items, clocks, request.windowing),
-            lambda opened, clock, window: explain(engine, opened, clock, request, request.deadline(), window),
-            lambda: request.origin(engine),
-            ahead=3 if shared else int(aside is not None),
-        )
+        return explain_many(self._engine, request, sounds, sample_rate, batch_size)
 
     def detect(
         self,

@@ -31,10 +31,13 @@ def explain(
     request: Request,
     deadline: Deadline,
     first: Window | None = None,
+    *,
+    alone: bool = True,
 ) -> list[Result]:
     """Explain a sound: one result for each target. Raises EarmarkError as `Explainer.explain`.
 
     first: the sound's only window, where it is classified already
+    alone: no other thread computes meanwhile, so that graphs of several methods may run side by side
     """
     manifest = engine.manifest
     classified = classify(
@@ -49,7 +52,7 @@ def explain(
     order = ranked(classified.scores, manifest.task)
     targets = request.targets or (order[0],)
     explained = [_Explained() for _ in targets]
-    windows = _explain(engine, classified, clock, request, deadline, targets, explained)
+    windows = _explain(engine, classified, clock, request, deadline, targets, explained, alone)
     warnings = [
         *engine.sessions.warnings,
         *opened.warnings,
@@ -118,6 +121,7 @@ def _explain(
     deadline: Deadline,
     targets: Sequence[int],
     explained: Sequence[_Explained],
+    alone: bool,
 ) -> int:
     """Ask every method for every target, and fill `explained`; how many windows the methods saw."""
     running: list[_Running] = []
@@ -125,7 +129,7 @@ def _explain(
         running = _begin(engine, classified, clock, request, deadline, targets, explained)
     asking = [(method, one) for _, method, one in running if isinstance(one, AsksAhead)]
     # Other providers may not take two threads, and have one device.
-    beside = len(asking) > 1 and engine.device == "cpu" and engine.workers.count > 1
+    beside = alone and len(asking) > 1 and engine.device == "cpu" and engine.workers.count > 1
     seen = 0
     for window in classified.again(engine, clock) if running else ():
         if deadline.reached():

@@ -160,9 +160,7 @@ class ModelPipeline:
                 continue
             for (index, _), one in zip(members, together, strict=True):
                 ready[index] = one
-            for index, _ in members:
-                for stage, taken in clock.milliseconds.items():
-                    clocks[index].milliseconds[stage] = taken / len(members)
+            clock.share([clocks[index] for index, _ in members])
         return ready
 
     def classified(

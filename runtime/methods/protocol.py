@@ -226,6 +226,12 @@ class Method(ABC):
         Raises MethodError where the bundle lacks what it needs, TargetError.
         """
 
+    def ask_batch(self, graphs: Graphs, window: Window) -> None:  # noqa: B027 (a default: nothing)
+        """Run graphs on the whole batch of a window for the classes predicted, which `ask` then need not.
+
+        May run in another thread. What it raises is raised again by `ask`, hence is of no account.
+        """
+
     def save(self, part: Any, folder: Path, about: About) -> None:  # noqa: B027 (a default: nothing)
         """Write the files of `part`, what `finish` gave, into a new folder: those that the table names.
 

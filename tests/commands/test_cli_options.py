@@ -80,7 +80,8 @@ def test_a_missing_package_is_said_before_the_model_is_asked(without_sklearn, mo
     with pytest.raises(earmark.MissingDependencyError, match="scikit-learn"):
         earmark.segments(asked, np.zeros(16000, np.float32) + 0.1, 16000, **given)
     monkeypatch.setattr("earmark.runtime.inference.pipeline.ModelPipeline.classified", asked)
-    monkeypatch.setattr("earmark.runtime.explainer.open_any", asked)
+    for module in ("explainer", "explaining.many"):
+        monkeypatch.setattr(f"earmark.runtime.{module}.open_any", asked)
     explainer = load(SHIPPED, device="cpu")
     with pytest.raises(earmark.MissingDependencyError, match="scikit-learn"):
         explainer.explain(EXAMPLE, methods=["segments"], options={"segments": given})

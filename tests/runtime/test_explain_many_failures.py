@@ -159,13 +159,13 @@ def test_a_failure_keeps_no_sound_alive_and_ends_no_generator(shipped, monkeypat
         yield stored
         yield WAVE, RATE
 
-    def failing(_, opened, *_rest):
+    def failing(_, opened, *_rest, **_how):
         content = np.zeros(10)
         held.append(weakref.ref(content))
         held.append(weakref.ref(opened))
         raise ZeroDivisionError("here")
 
-    monkeypatch.setattr("earmark.runtime.explainer.explain", failing)
+    monkeypatch.setattr("earmark.runtime.explaining.many.explain", failing)
     answers = list(shipped.explain_many(sounds(), methods=[]))
     assert [type(one.error).__name__ for one in answers] == [
         "UnexpectedError",

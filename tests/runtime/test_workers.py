@@ -89,13 +89,15 @@ def test_a_list_is_classified_ahead_and_answers_alike(shipped, monkeypatch):
     monkeypatch.setenv("EARMARK_THREADS", "2")
     with earmark.load(engine_of(shipped).bundle.path, "cpu") as explainer:
         drawn = list(explainer.explain_many(iter(clips), RATE, batch_size=2, methods=["mask"]))
-        ahead = list(explainer.explain_many(clips, RATE, batch_size=2, methods=["mask"]))
+        ahead = list(explainer.explain_many(clips, RATE, batch_size=4, methods=["mask"]))
         # The generator is left while a batch is classified.
         early = explainer.explain_many(clips, RATE, batch_size=2, methods=["mask"])
         assert next(early).ok
         early.close()
         assert not [one for one in threading.enumerate() if one.name.startswith("earmark-ahead")]
     assert [one.ok for one in ahead] == [number != 3 for number in range(7)]
+    # The decoder was asked of two at once, each of which took half of the time.
+    assert ahead[0].timings["decoder"] == ahead[1].timings["decoder"] > 0.0
     for one, other in zip(drawn, ahead, strict=True):
         if one.ok:
             np.testing.assert_allclose(other.logits, one.logits, atol=1e-5)

@@ -77,6 +77,12 @@ class Components(Method):
         threshold = float(dictionary.spec.threshold if asked is None else asked)
         return ComponentsExplanation(context, dictionary, threshold, sound, target)
 
+    def ask_batch(self, graphs: Graphs, window: Window) -> None:
+        """Activations of all."""
+        from .interpreter import interpret
+
+        interpret(graphs, window)
+
     def save(self, part: ComponentsResult, folder: Path, about: About) -> None:
         """Write in components what is kept and removed, and the selected ones, or clips."""
         from ...audio.writing import fitting

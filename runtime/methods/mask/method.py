@@ -135,6 +135,10 @@ class Mask(Method):
         kept = inverse(spectrum * gains, forward.analysis, forward.waveforms.shape[1])
         return {"mask": mask, "kept": kept}
 
+    def ask_batch(self, graphs: Graphs, window: Window) -> None:
+        """Masks of all."""
+        self.window_mask(graphs, window, int(window.logits.argmax()))
+
     def window_gain(self, manifest: Manifest) -> MaskGain:
         """What the decoder was trained for."""
         return manifest.mask_gain
