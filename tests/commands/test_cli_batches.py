@@ -55,7 +55,7 @@ def test_a_defect_shows_its_traceback_only_when_asked(clip, monkeypatch):
     def failing(*_, **__):
         raise ZeroDivisionError("here")
 
-    monkeypatch.setattr("earmark.runtime.explaining.many.explain", failing)
+    monkeypatch.setattr("earmark.runtime.explainer.explain", failing)
     result = explain(clip, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["results"][0]["error"]["type"] == "UnexpectedError"
