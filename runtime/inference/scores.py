@@ -93,7 +93,7 @@ class Clearest:
             return []
         first = int(lost[self._scores[lost].argmax()])
         start, end = self._at[first] / rate
-        others = f" (and {len(lost) - 1} other labels in theirs)" if len(lost) > 1 else ""
+        others = f" (and other labels in theirs: {len(lost) - 1})" if len(lost) > 1 else ""
         return [
             f"{labels[first]!r} has {self._scores[first]:.1%} in the window {start:.2f}-{end:.2f} s{others}, "
             f"but {joined[first]:.1%} as {how} over {self._windows} windows: for the clearest window "
