@@ -44,7 +44,9 @@ def explain_many(
         return windows
 
     def answers(sound: OpenSound, clock: Clock, window: Window | None) -> list[Result]:
-        return explain(engine, sound, clock, request, request.deadline(), window, alone=not shared)
+        # A sound of several windows was not classified with others: nothing may be left to do beside it.
+        alone = not shared or window is None
+        return explain(engine, sound, clock, request, request.deadline(), window, alone=alone)
 
     return explained(
         iter(sounds),
