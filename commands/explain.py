@@ -200,17 +200,15 @@ def explain(
         _origin(engine_of(explainer), targets, how), as_json=as_json, as_jsonl=as_jsonl, shown=shown
     )
     with ExitStack() as stack:
-        kept = None
+        kept, below = None, _below(targets, manifest.labels)
         if output is not None and not alone:
             from .explained import explained
 
-            kept = stack.enter_context(
-                explained(output, manifest, facts, _below(targets, manifest.labels), resume=resume)
-            )
+            kept = stack.enter_context(explained(output, manifest, facts, below, resume=resume))
         page = None if html is None else _page(items, manifest, None if kept is None else output)
         if page is not None:
             stack.enter_context(page)
-        run = _Run(explainer, targets, how, warned, bar, shown, report, kept, page, written)
+        run = _Run(explainer, targets, below, how, warned, bar, shown, report, kept, page, written)
         run.explain_all(items, folders, resume=resume, fail_fast=fail_fast)
         failed = report.failed + (0 if kept is None else kept.close())
         if page is not None and html is not None:
@@ -224,11 +222,13 @@ def explain(
 class _Run:
     """What is done with each sound; `kept` notes it where the run can be continued, `page` shows it.
 
+    below: the folder of each target's result in that of its sound
     written: which sound and arrays lie in its folder
     """
 
     explainer: Explainer
     targets: Sequence[str]
+    below: Sequence[str]
     how: ExplainOptions
     warned: tuple[str, ...]
     bar: CallsProgress
@@ -259,8 +259,7 @@ class _Run:
             finally:
                 self.bar.clear()
             told = [replace(one, warnings=(*self.warned, *one.warnings)) for one in results]
-            below = _below(self.targets, self.explainer.labels)
-            places = [folder and folder / name for name in below]
+            places = [folder and folder / name for name in self.below]
             for result, place in zip(told, places, strict=True):
                 if place is not None:
                     result.save(place, top=self.shown.in_json, **self.shown.chosen, **self.written)
